@@ -1,4 +1,4 @@
-# make demo    train two runs and show them in TensorBoard (PORT=6006); Ctrl-C ends it
+# make demo    train a healthy and an ill run, shown live in TensorBoard (PORT=6006); Ctrl-C ends it
 # make test    every check and test
 # make lint    the quick checks alone
 # make oldest  tests of the plugin with the oldest versions of what it needs, without torch
@@ -30,8 +30,7 @@ CONSTRAINT := $(if $(CI),-c .ci/python.lock)
 
 demo: $(VENV)/.examples-installed
 	rm -rf runs/demo
-	$(BIN)/python examples/train_cnn.py --log-dir runs/demo --lr 1e-3
-	$(BIN)/python examples/train_cnn.py --log-dir runs/demo --lr 1e-2 --tensorboard --port $(PORT)
+	$(BIN)/python examples/train_cnn.py --log-dir runs/demo --lr 1e-3 1e-1 --tensorboard --port $(PORT)
 
 # What is quick comes first.
 test: lint javascript oldest $(VENV)/.browser-installed

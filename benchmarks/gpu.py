@@ -1,11 +1,11 @@
-"""One run on one GPU, in less than five minutes: is recording right there, does it wait, its cost.
+"""Checks one GPU in less than five minutes: correctness of recording, waits, and cost.
 
     python benchmarks/gpu.py                        # everything
     python benchmarks/gpu.py --only launches        # one check, or several, by name
     python benchmarks/gpu.py --device cpu --quick   # what a CPU can run of it
 
 Prints PASS, FAIL or SKIP for each check, a table of costs in fused AdamW steps of the same model,
-and a verdict. The exit status is 1 if a check has failed. The table stops where the time is over.
+and a verdict. The exit status is 1 if a check has failed. The table stops when the time is up.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MINUTES = 4.5
 
 
 def run_checks(machine: Machine, names: Sequence[str]) -> int:
-    """Run checks, say what came of each, and return how many have failed."""
+    """Run checks, report each result, and return the number of failures."""
     failed = skipped = 0
     for name in names:
         start = time.perf_counter()

@@ -3,7 +3,7 @@
     PYTHONPATH=benchmarks python benchmarks/healthy_ranges.py --small CACHE --real CACHE
 
 Reads what ``python -m faults`` and ``python -m real`` have recorded, trains nothing, and prints the
-table of tb_adam_plugin/diagnosis/engine/healthy_ranges.py beside what was measured.
+table of tb_adam_plugin/diagnosis/engine/healthy_ranges.py next to the measured values.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def _healthy_recipes(cache: Path) -> Iterator[Path]:
-    """Recordings of published recipes, those with an optimizer of another package among them."""
+    """Recordings of published recipes, including those with optimizers of other packages."""
     for path in cache.rglob("outcome.json"):
         kind = json.loads(path.read_text())["kind"]
         if kind.startswith("healthy") or "optim" in kind:
@@ -83,7 +83,7 @@ def _medians(folder: Path) -> Medians:
 
 
 def _ends(runs: list[list[float]]) -> tuple[float, float]:
-    """Quantiles of the medians of all tensors, each run with the same weight."""
+    """Quantiles of the medians of all tensors, with the same weight for each run."""
     values = np.concatenate(runs)
     weights = np.concatenate([np.full(len(run), 1 / len(run)) for run in runs])
     order = np.argsort(values)
@@ -93,7 +93,7 @@ def _ends(runs: list[list[float]]) -> tuple[float, float]:
 
 
 def _down(value: float) -> float:
-    """The next number with one digit towards minus infinity."""
+    """Round towards minus infinity to one digit."""
     unit = 10.0 ** math.floor(math.log10(abs(value)))
     return math.floor(value / unit) * unit
 

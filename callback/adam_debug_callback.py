@@ -1,6 +1,6 @@
-"""The callback: attaches to an optimizer, follows its steps by hooks, detaches.
+"""The callback: attaches to an optimizer, follows its steps through hooks, and detaches.
 
-What is done before and after a step is in :mod:`.steps`.
+:mod:`.steps` holds the work done before and after a step.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ _WATCHING: weakref.WeakKeyDictionary[Optimizer, weakref.ref[AdamDebugCallback]] 
 class AdamDebugCallback:
     """Records what an optimizer does, for the Adam Debug tab of TensorBoard.
 
-    The callback follows the optimizer's ``step()`` by hooks, so that the training loop stays as it
-    is::
+    The callback hooks the optimizer's ``step()``, so the training loop stays as it is::
 
         with AdamDebugCallback(model, optimizer, log_dir="runs/first") as debug:
             for inputs, targets in loader:
@@ -52,16 +51,16 @@ class AdamDebugCallback:
                 debug.record(loss=loss)  # optional
                 optimizer.step()
 
-    Training is the same, bit by bit, with and without it. If something fails while a step is
-    recorded, the callback warns, goes on without what failed, and so does training.
+    Training is bit-identical with and without it. If recording a step fails, the callback warns and
+    keeps recording without the failed part; training continues.
 
-    Recorded on the schedule: the columns of :data:`tb_adam_plugin.schema.STATISTICS` and
-    histograms of :data:`tb_adam_plugin.schema.QUANTITIES` for each parameter of the optimizer, and
-    each group's hyperparameters. Recorded at every step: the global gradient norm (less often where
-    it takes more time than ``max_overhead`` leaves), the learning rate, what :meth:`record` was
-    given, times. Between records nothing is read from a device. When the gradient norm jumps or is
-    not finite, the norm of each parameter's gradient at the last 64 steps is written, and the next
-    16 steps are recorded in full.
+    On a schedule it records the columns of :data:`tb_adam_plugin.schema.STATISTICS` and histograms
+    of :data:`tb_adam_plugin.schema.QUANTITIES` for each parameter of the optimizer, and each
+    group's hyperparameters. At every step it records the global gradient norm (less often where
+    ``max_overhead`` leaves too little time for it), the learning rate, the scalars given to
+    :meth:`record`, and timings. Between records nothing is read from a device. When the gradient
+    norm jumps or is not finite, the callback writes the norm of each parameter's gradient at the
+    last 64 steps and records the next 16 steps in full.
     """
 
     def __init__(
@@ -88,55 +87,56 @@ class AdamDebugCallback:
         """Attach to an optimizer.
 
         Args:
-            model: Gives the parameters their names: a module, or pairs of name and parameter.
-            optimizer: Whose steps are recorded; docs/optimizers.md says what is known of which. Of
-                any other the measured update, the weights, the gradients and its state as it is.
+            model: Supplies the parameter names: a module, or pairs of name and parameter.
+            optimizer: The optimizer to record. docs/optimizers.md lists the supported ones; for any
+                other, the callback records the measured update, the weights, the gradients and the
+                optimizer's state as it finds it.
             log_dir: Folder of the run; the event file goes into its subfolder ``adam_debug``. In
-                distributed training every rank passes the same one: see docs/distributed.md.
-            writer: Instead of ``log_dir``, a ``SummaryWriter`` whose event file is shared. While
-                another callback writes to that folder, whichever way it was given, this one writes
-                into ``adam_debug_2`` there, is shown as a run of its own, and warns.
-            every_n_steps: Interval of records. Steps 1, 2, 4, 8, 16 ... are recorded besides. By
-                default, with ``total_steps``, every step of a run of up to 200 and 100 to 200
-                records of a longer one; without it an interval that grows from 1 (the first 200
-                steps) over 2 (up to 400) and 5 (up to 1,000) to 50 (from step 4,000 on).
-            histograms_every_n_steps: Interval of histograms, if it is to be another one.
-            total_steps: How many steps the run will have.
-            max_sampled_elements: A parameter with more elements than this is read through a fixed
-                sample of about this size. Its RMS of weight, gradient, exp_avg and √exp_avg_sq and
-                its count of non-finite values are exact all the same.
+                distributed training, pass the same folder on every rank: see docs/distributed.md.
+            writer: A ``SummaryWriter`` whose event file to share, instead of ``log_dir``. While
+                another callback writes to that folder, however it was given, this one writes to
+                ``adam_debug_2`` there, as a separate run, and warns.
+            every_n_steps: Interval between records, in steps. Steps 1, 2, 4, 8, 16 ... are recorded
+                as well. The default depends on ``total_steps``. If it is given, every step of a run
+                of up to 200 steps is recorded, and 100 to 200 steps of a longer run. Otherwise the
+                interval grows from 1 (the first 200 steps) to 2 (up to step 400), 5 (up to 1,000)
+                and finally 50 (from step 4,000 on).
+            histograms_every_n_steps: Interval between histograms, if different from the records'.
+            total_steps: How many steps the run will take.
+            max_sampled_elements: A parameter with more elements is read through a fixed sample of
+                about this size. The RMS of its weight, gradient, exp_avg and √exp_avg_sq and its
+                count of non-finite values stay exact.
             exact: Read every element of every parameter. Keeps a copy of the weights.
-            normalized_update: Also make histograms of the update that Adam asks for before the
-                learning rate, m̂/(√v̂+ε).
+            normalized_update: Also make histograms of the update that Adam requests before the
+                learning rate is applied, m̂/(√v̂+ε).
             max_overhead: Largest share of the training time that the callback may take, after an
-                allowance of 10 seconds for the run: where it would take more, records are made
-                less often, and gradient norms computed, which the tab says. All that it does
-                counts, on the CPU the time that the thread ran; at least half of it is for
-                records. 1 for no limit. By default 0.01 where the interval is the callback's
-                choice, and no limit where ``every_n_steps`` is given.
-            gradient_norm: Record the global gradient norm at every step that there is time for,
-                and look closer when it jumps.
-            loss_closure: Returns the loss of the current batch, without a backward pass. Called
-                before and after each step that is recorded, for the gain ratio: how much of what
-                the gradient promised the step has kept; NaN where that is not known, which
-                docs/options.md explains. Global random numbers, and the gradients, buffers and
-                modes of ``model``, are afterwards as they were. The weights are copied for the time
-                of such a step.
+                allowance of 10 seconds per run. Above it, records and gradient norms become less
+                frequent, which the tab reports. All of the callback's work counts, on the CPU by
+                thread time; at least half of the budget is reserved for records. 1 means no limit.
+                The default is 0.01, or no limit if ``every_n_steps`` is given.
+            gradient_norm: Record the global gradient norm at every step, time permitting, and
+                record more closely after a jump.
+            loss_closure: Returns the loss of the current batch, without a backward pass. It is
+                called before and after each recorded step to compute the gain ratio: the actual
+                decrease of the loss relative to the decrease that the gradient predicts. The ratio
+                is NaN where it is unknown; docs/options.md explains when. The global random state
+                and the gradients, buffers and modes of ``model`` are restored afterwards. Such a
+                step temporarily holds a copy of the weights.
             mirror_scalars: Also write a few numbers as ordinary scalars for the Scalars tab.
-            initial_step: Number of steps already taken. By default the optimizer's own count, which
-                a checkpoint restores.
-            on_error: What to do about a failure while a step is recorded: "warn" and go on
-                without what failed, or "raise".
-            on_finding: Look at each record for what is wrong in training, as the tab does: "warn"
-                of errors and warnings, or a function that is called with each
-                :class:`tb_adam_plugin.diagnosis.rule.Finding` when it is new, comes back after it
-                was gone, or has become more severe; ``finding.in_language("zh")`` says it in
-                Chinese. An exception of that function ends the training. None to not look.
+            initial_step: Number of steps already taken. Defaults to the optimizer's own count,
+                which a checkpoint restores.
+            on_error: What to do if recording a step fails: "warn" and continue without the failed
+                part, or "raise".
+            on_finding: Diagnose each record, as the tab does. "warn" warns of errors
+                and warnings; a function is called with each
+                :class:`tb_adam_plugin.diagnosis.rule.Finding` that is new, returns, or becomes more
+                severe (``finding.in_language("zh")`` is Chinese), and may raise an exception to end
+                the training. None turns this off.
 
         Raises:
             TypeError: If an argument has the wrong type.
-            ValueError: If an argument has a wrong value, the optimizer has no parameter of the
-                model, or another callback watches it.
+            ValueError: If an argument has a wrong value, the optimizer holds no parameter of the
+                model, or another callback already records it.
             OSError: If ``log_dir`` cannot be written.
         """
         began = thread_time()
@@ -170,7 +170,7 @@ class AdamDebugCallback:
         state = adapter_for(torch_optimizer)
         self._agenda = agenda_of(arguments, state)
         self._is_closed = self._is_at_work = False
-        self._running_steps = 0  # more than one where a subclass calls its parent's step()
+        self._running_steps = 0  # more than one if a subclass calls its parent's step()
         self._hooks: OptimizerHooks | None = None
         if self._placement.is_silent:
             self._agenda.enabled = False
@@ -186,8 +186,8 @@ class AdamDebugCallback:
 
     @property
     def step(self) -> int:
-        """Optimizer steps taken so far. Set it to follow a counter of your own."""
-        # Without hooks nothing counts on.
+        """Optimizer steps taken so far. Set it to follow your own counter."""
+        # Without hooks nothing advances the count.
         return self._agenda.count.read(goes_on=self._agenda.enabled)
 
     @step.setter
@@ -200,21 +200,21 @@ class AdamDebugCallback:
     def record(self, **scalars: float | Tensor) -> None:
         """Record scalars of the coming step, such as ``loss=loss``.
 
-        Call it before ``optimizer.step()``; of several values for one step the last one counts. A
+        Call it before ``optimizer.step()``; the last of several values for one step counts. A
         tensor stays on its device until the next record is written.
 
-        Some names mean something to the diagnosis: ``loss``; ``surrogate_loss`` instead, for a
-        loss that does not say how far training has come, as that of PPO or of half a GAN;
-        ``gradient_norm_before_clip``; and ``loss_scale``, of a gradient scaler.
+        The diagnosis knows these names: ``loss``; ``surrogate_loss``, to be used instead of
+        ``loss`` for a loss that does not measure progress, such as that of PPO or of one side of a
+        GAN; ``gradient_norm_before_clip``; and ``loss_scale``, of a gradient scaler.
 
         Args:
-            **scalars: Real numbers, or tensors of one element. Of other names the first 200, each
+            **scalars: Real numbers, or tensors of one element. Up to 200 other names are kept, each
                 of at most 200 characters.
 
         Raises:
             ValueError: If a name is one of :data:`tb_adam_plugin.schema.STEP_COLUMNS` or
-                ``OPTIONAL_STEP_COLUMNS``, or a tensor has not exactly one element.
-            TypeError: If a value is no real number.
+                ``OPTIONAL_STEP_COLUMNS``, or a tensor does not have exactly one element.
+            TypeError: If a value is not a real number.
         """
         if self._agenda.enabled and not self._skips_capture():
             since = self._time.busy()
@@ -224,20 +224,20 @@ class AdamDebugCallback:
             self._time.add_between_steps(since)
 
     def keep_batch(self, *batch: Any) -> None:
-        """Keep what the coming step learns from, for the case that its gradient jumps.
+        """Keep the coming step's batch, to save it if the gradient jumps.
 
-        Call it before ``optimizer.step()``, once for each micro-batch. The last four steps' batches
-        are kept by reference, of each step the last 64. When the norm of a step's gradients jumps
-        or is not finite, its batches are saved beside the event file, in
-        ``adam_debug/batches/step_N.pt``: at most 8 files and 256 MB a run. Findings name the file;
-        ``torch.load(file, map_location="cpu")`` returns ``{"step": N, "batches": [...]}``, a tuple
-        for each call; of objects, such as a dataclass, only with ``weights_only=False``, for files
-        of your own (docs/recipes.md). Without ``gradient_norm`` nothing is kept. A batch of more
-        than 16 MB to copy, or of 100,000 parts, is not saved, with a warning. Batches of a step
-        that a scaler leaves out without a call of ``step()`` count for the next one.
+        Call it before ``optimizer.step()``, once per micro-batch. The callback keeps references to
+        the batches of the last four steps, up to 64 per step. When the gradient norm jumps or is
+        not finite, it saves that step's batches beside the event file, as
+        ``adam_debug/batches/step_N.pt``: at most 8 files and 256 MB per run. Findings name the
+        file. ``torch.load(file, map_location="cpu")`` returns ``{"step": N, "batches": [...]}``, a
+        tuple for each call; batches with objects such as a dataclass need ``weights_only=False``,
+        which is only safe for your own files (docs/recipes.md). Without ``gradient_norm`` nothing
+        is kept. A batch with over 16 MB to copy, or over 100,000 parts, is not saved, with a
+        warning. Batches of a step that a scaler skips without ``step()`` count for the next one.
 
         Args:
-            *batch: Inputs, targets, indices of examples, or whatever ``torch.save`` takes.
+            *batch: Inputs, targets, indices of examples, or anything else ``torch.save`` accepts.
         """
         if self._placement.is_silent:
             return
@@ -254,8 +254,8 @@ class AdamDebugCallback:
     def close(self) -> None:
         """Stop recording, detach from the optimizer and close the event file.
 
-        Calling it again does nothing. Without it, the same happens at exit. A hook may call it, and
-        so may a function that was given to the callback.
+        Calling it again does nothing. It is also called at exit. Hooks may call it, and functions
+        that were given to the callback.
         """
         self._agenda.enabled = False
         if self._hooks is not None:
@@ -310,15 +310,15 @@ class AdamDebugCallback:
         self, _: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         agenda = self._agenda
-        if self._hooks is not None:  # where a hook has made the callback, some had to wait
+        if self._hooks is not None:  # if a hook created the callback, some hooks were deferred
             self._hooks.put_on()
         if not agenda.enabled:
             return None
         if self._skips_capture():
             self._running_steps = 0
-            agenda.count.read_anew()  # replays are counted there
+            agenda.count.read_anew()  # it counts replays
             return None
-        # The outermost call counts: what it does around its parent's step is part of the step.
+        # The outermost call counts: a subclass's work around its parent's step is part of the step.
         if self._running_steps and uncounted_steps.is_nested(self._parameters.optimizer):
             self._running_steps += 1
             return None
@@ -339,11 +339,11 @@ class AdamDebugCallback:
         return with_closure(args, kwargs, self._start.wrapped)
 
     def _after_step(self, *_: object) -> None:
-        if self._hooks is not None:  # where a hook has made the callback, some had to wait
+        if self._hooks is not None:  # if a hook created the callback, some hooks were deferred
             self._hooks.put_on()
         if not self._agenda.enabled:
             return
-        if not self._running_steps:  # made within this step
+        if not self._running_steps:  # created within this step
             self._agenda.count.read_anew()
             return
         self._running_steps -= 1
@@ -356,7 +356,7 @@ class AdamDebugCallback:
         self._output.hand_out_findings()
 
     def _complete(self, work: Callable[[], None]) -> None:
-        """Do something that needs all parts; a function of the user may close them meanwhile."""
+        """Do something that needs all parts; a user's function may close them in the meantime."""
         self._is_at_work = True
         try:
             work()
@@ -369,12 +369,12 @@ class AdamDebugCallback:
         self._opening.open_unless_copy(self._agenda, self._parameters)
 
     def _skips_capture(self) -> bool:
-        """Whether a CUDA graph is being captured, in which nothing may be read; then warn once."""
+        """Whether a CUDA graph is being captured, when nothing can be read; warns once."""
         if not (self._parameters.is_on_cuda and uncounted_steps.is_captured()):
             return False
         self._notices.warn_once(
-            "a CUDA graph is being captured: its steps are not recorded, neither now nor when the "
-            "graph is replayed, and training goes on"
+            "a CUDA graph is being captured: its steps are not recorded, now or when the graph is "
+            "replayed; training continues"
         )
         return True
 
@@ -384,7 +384,7 @@ def _refuse_second_callback(optimizer: Optimizer) -> None:
     if other is not None:
         raise AlreadyWatchedError(
             f"optimizer is watched by another AdamDebugCallback, which writes to "
-            f"{other._output.recorder.log.location}: close() that one before"
+            f"{other._output.recorder.log.location}: close() it first"
         )
 
 
@@ -393,7 +393,7 @@ def _nobody() -> None:
 
 
 def _close(recorder: Recorder) -> None:
-    """At exit, or when nobody has the callback any more: too late to raise."""
+    """Close at exit, or once the callback is garbage-collected: too late to raise."""
     try:
         recorder.close()
     except Exception as error:

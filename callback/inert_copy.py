@@ -1,7 +1,7 @@
-"""A copy of a callback, as of a model that holds one: it records nothing, and is never in the way.
+"""A copy of a callback, for example in a copied model: it records nothing and never interferes.
 
-Models are copied for averages of their weights, saved as a whole, and sent to other processes. What
-a callback holds, such as an open file and the optimizer, is not to be copied with them.
+Models are copied to average their weights, saved whole, and sent to other processes. The open file
+and the optimizer that a callback holds must not be copied with them.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from .adam_debug_callback import AdamDebugCallback
 
 
 class InertCopy(AdamDebugCallback):
-    """Does nothing, whatever it is asked for; it remembers the number of the step."""
+    """Ignores every call; it only remembers the step count."""
 
     def __init__(self, step: int) -> None:
-        """Start where the callback was.
+        """Start from the callback's step count.
 
         Args:
-            step: Optimizer steps taken until then.
+            step: Optimizer steps taken so far.
         """
         self._number = step
 
     @property
     def step(self) -> int:
-        """Optimizer steps taken when it was copied."""
+        """Optimizer steps taken when the callback was copied."""
         return self._number
 
     @step.setter

@@ -1,7 +1,7 @@
-"""Adam Debug in PyTorch Lightning: one more callback of the Trainer.
+"""Adam Debug for PyTorch Lightning: a callback for its Trainer.
 
-``lightning.pytorch`` and ``pytorch_lightning`` are one library under two names. The callback is one
-of both, wherever the Trainer comes from.
+``lightning.pytorch`` and ``pytorch_lightning`` are one library under two names. The callback works
+with a Trainer from either.
 """
 
 from __future__ import annotations
@@ -51,30 +51,31 @@ _Callback: Any = type("_Callback", tuple(package.Callback for package in _PACKAG
 class AdamDebugLightningCallback(_Callback):
     """Records what the optimizers of a LightningModule do, for the Adam Debug tab of TensorBoard.
 
-    It is a callback of the Trainer::
+    Pass it to the Trainer::
 
         trainer = Trainer(callbacks=[AdamDebugLightningCallback()])
 
     The run goes into the folder of the Trainer's TensorBoardLogger, else that of its first logger,
-    else ``default_root_dir``. Of several optimizers each has a run of its own in there: named after
-    the part of the model that it trains where these differ, as ``generator``, else after its place
-    and class, as ``optimizer1_AdamW``.
+    else ``default_root_dir``. With several optimizers, each gets its own run in that folder, named
+    after the part of the model that it trains if these parts differ (``generator``), else after its
+    index and class (``optimizer1_AdamW``).
 
-    The loss of every step is recorded by itself. Under automatic optimization it is the mean of
-    what ``training_step`` returned since the step before. Under manual optimization it is the sum
-    of the losses given to ``manual_backward`` since any optimizer's last step. With
-    ``gradient_clip_val`` the norm of the gradients before they are clipped is recorded, too, and
-    with a gradient scaler the loss scale.
+    The loss of every step is recorded automatically. Under automatic optimization it is the mean of
+    the values ``training_step`` returned since the previous step. Under manual optimization it is
+    the sum of the losses given to ``manual_backward`` since any optimizer's last step. With
+    ``gradient_clip_val``, the gradient norm before clipping is also recorded, and with a gradient
+    scaler the loss scale.
 
-    Nothing happens while validating, testing and predicting, nor with ``fast_dev_run``.
+    It does nothing during validation, testing and prediction, or with ``fast_dev_run``.
     """
 
     def __init__(self, **options: Any) -> None:
         """Keep the options until training starts.
 
         Args:
-            **options: Those of :class:`AdamDebugCallback`. ``log_dir`` is by default as said above,
-                ``total_steps`` what the Trainer estimates under automatic optimization.
+            **options: The options of :class:`AdamDebugCallback`. ``log_dir`` defaults to the folder
+                described above, ``total_steps`` to the Trainer's estimate under automatic
+                optimization.
 
         Raises:
             TypeError: If :class:`AdamDebugCallback` has no such option.
@@ -83,23 +84,23 @@ class AdamDebugLightningCallback(_Callback):
         inspect.signature(AdamDebugCallback).bind(None, None, **options)
         self._options = options
         self._debugs: list[AdamDebugCallback] = []
-        self._steps: list[int] = []  # of each optimizer, when they were last looked at
-        self._has_loaded = False  # whether a checkpoint said so, of the training to come
+        self._steps: list[int] = []  # of each optimizer, when last read
+        self._has_loaded = False  # whether a checkpoint was loaded for the next training
         self._loss: Tensor | None = None
         self._backward_passes = 0
         self._position: tuple[int, ...] = ()
 
     @property
     def debugs(self) -> Sequence[AdamDebugCallback]:
-        """One callback for each optimizer, while training goes on."""
+        """One callback for each optimizer, while training runs."""
         return tuple(self._debugs)
 
     # --- start and end ---
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Attach to the optimizers, whose state a checkpoint has restored by now."""
+        """Attach to the optimizers; a checkpoint has restored their state by now."""
         self._close()
-        # Of a module without an optimizer Lightning makes one of this class up.
+        # For a module without an optimizer, Lightning makes one up of this class.
         optimizers = [o for o in trainer.optimizers if type(o).__name__ != "_MockOptimizer"]
         if trainer.fast_dev_run or not optimizers:
             return
@@ -115,10 +116,10 @@ class AdamDebugLightningCallback(_Callback):
             folders = [None]
         else:
             raise ValueError(
-                f"writer= takes one optimizer, and there are {len(optimizers)}: give log_dir= "
-                "instead, in which each of them gets a folder of its own"
+                f"writer= takes one optimizer, but there are {len(optimizers)}: give log_dir= "
+                "instead, where each of them gets its own folder"
             )
-        # The strategy's model tells how the parameters are spread over processes.
+        # The strategy's model shows how the parameters are distributed over processes.
         models = [trainer.strategy.model] if alone else _models(pl_module, optimizers)
         with as_warnings(raises=options.get("on_error") == "raise"):
             for model, optimizer, log_dir in zip(models, optimizers, folders, strict=True):
@@ -151,12 +152,12 @@ class AdamDebugLightningCallback(_Callback):
     # --- steps of a resumed run ---
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Note the steps taken, because not every optimizer's state counts them."""
+        """Save the step counts, because not every optimizer's state has one."""
         self._look_at_steps()
         checkpoint[_STEPS_IN_CHECKPOINT] = list(self._steps)
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Take the steps from where they were noted."""
+        """Resume from the saved step counts."""
         self._steps = list(checkpoint.get(_STEPS_IN_CHECKPOINT, ()))
         self._has_loaded = True
 
@@ -165,17 +166,17 @@ class AdamDebugLightningCallback(_Callback):
             self._steps = [debug.step for debug in self._debugs]
 
     def _go_on(self, trainer: Any) -> None:
-        """Number the steps of optimizers that do not count them themselves.
+        """Restore the step count of optimizers that do not keep one.
 
         Args:
-            trainer: One that has taken no step begins anew, whatever this callback has seen before.
+            trainer: If it has taken no step, it starts over, whatever this callback saw before.
         """
         goes_on = self._has_loaded or trainer.global_step > 0
         self._has_loaded = False
         if self._options.get("initial_step") is not None or not goes_on:
             return
         taken = self._steps
-        if len(taken) != len(self._debugs):  # from a training without this callback
+        if len(taken) != len(self._debugs):  # saved by a training without this callback
             taken = [trainer.global_step if len(self._debugs) == 1 else 0] * len(self._debugs)
         for debug, steps in zip(self._debugs, taken, strict=True):
             if steps and debug.step == 0:
@@ -184,11 +185,11 @@ class AdamDebugLightningCallback(_Callback):
     # --- the loss ---
 
     def on_before_zero_grad(self, trainer: Any, pl_module: Any, optimizer: Optimizer) -> None:
-        """Forget the loss of gradients that are thrown away, as L-BFGS does within a step."""
+        """Forget the loss of discarded gradients, which L-BFGS has within a step."""
         self._loss = None
 
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: Tensor) -> None:
-        """Record the loss of the coming step; it stays on its device."""
+        """Record the loss of the coming step, without moving it off its device."""
         if not self._debugs:
             return
         position = (trainer.global_step, *(debug.step for debug in self._debugs))
@@ -206,7 +207,7 @@ class AdamDebugLightningCallback(_Callback):
         self._loss = loss if self._loss is None else self._loss + loss
         self._backward_passes += 1
         recorded = self._loss
-        if pl_module.automatic_optimization:  # each loss is divided by this number
+        if pl_module.automatic_optimization:  # Lightning divides each loss by this number
             accumulated = trainer.accumulate_grad_batches
             if accumulated != 1 or self._backward_passes != 1:
                 recorded = recorded * (accumulated / self._backward_passes)
@@ -228,12 +229,12 @@ class AdamDebugLightningCallback(_Callback):
 
 
 def _total_steps(trainer: Any, pl_module: Any) -> int | None:
-    """How many steps the optimizer will take, where that is Lightning's decision."""
+    """How many steps the optimizer will take, if Lightning decides that."""
     if not pl_module.automatic_optimization:
         return None
     try:
         steps = trainer.estimated_stepping_batches
-    except _MISCONFIGURATIONS:  # the number of accumulated batches changes
+    except _MISCONFIGURATIONS:  # the number of accumulated batches varies
         return None
     return int(steps) if 0 < steps < float("inf") else None
 
@@ -241,12 +242,12 @@ def _total_steps(trainer: Any, pl_module: Any) -> int | None:
 def _run_folder(trainer: Any) -> Any:
     boards = [logger for logger in trainer.loggers if isinstance(logger, _TENSORBOARD_LOGGERS)]
     folder = boards[0].log_dir if boards else trainer.log_dir
-    # Another process may count the versions of the folder differently.
+    # Another process may compute a different version number for the folder.
     return trainer.strategy.broadcast(folder) or trainer.default_root_dir
 
 
 def _folders(folder: str, module: nn.Module, optimizers: Sequence[Optimizer]) -> list[Any]:
-    """The run's folder; of several optimizers a subfolder each."""
+    """The run's folder, or with several optimizers a subfolder for each."""
     if len(optimizers) == 1:
         return [folder]
     names = {id(parameter): name for name, parameter in named_parameters(module)}
@@ -262,13 +263,13 @@ def _folders(folder: str, module: nn.Module, optimizers: Sequence[Optimizer]) ->
 
 
 def _shared_start(paths: Sequence[Sequence[str]]) -> list[str]:
-    """The components with which all paths begin."""
+    """The leading components that all paths share."""
     in_step = zip(*paths, strict=False)
     return [names[0] for names in itertools.takewhile(lambda names: len(set(names)) == 1, in_step)]
 
 
 def _models(module: nn.Module, optimizers: Sequence[Optimizer]) -> list[Any]:
-    """The model of each optimizer: without the parameters that only other ones update."""
+    """The model for each optimizer, without the parameters that only other optimizers update."""
     own = [{id(parameter) for parameter in _parameters(optimizer)} for optimizer in optimizers]
     everything = set().union(*own)
     return [

@@ -1,4 +1,4 @@
-"""Adam Debug in the Trainer of transformers: one more callback."""
+"""Adam Debug for the Trainer of transformers: a callback."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .adam_debug_callback import AdamDebugCallback
 from .steps.refusals import as_warnings
 
 try:
-    # By name, so that type checkers leave the package alone, which would take them minutes.
+    # By name, to keep type checkers out of the package, which would take them minutes.
     _transformers: Any = importlib.import_module("transformers")
     _Trainer = _transformers.Trainer
     _TrainerCallback: Any = _transformers.TrainerCallback
@@ -30,33 +30,34 @@ except ImportError as error:
     ) from error
 
 
-# Trainers of the trl package, by their arguments: what they minimise is no measure of progress.
+# Argument classes of trl trainers whose loss does not measure progress.
 _SURROGATE = {"GRPOConfig", "PPOConfig", "RLOOConfig"}
 
 
 class AdamDebugTrainerCallback(_TrainerCallback):
     """Records what the optimizer of a Trainer does, for the Adam Debug tab of TensorBoard.
 
-    It is a callback of the Trainer::
+    Pass it to the Trainer::
 
         trainer = Trainer(model, arguments, callbacks=[AdamDebugTrainerCallback()])
 
-    The run goes into the folder of the Trainer's TensorBoard scalars. Without such
-    (``report_to="none"``) it goes into ``logging_dir``, where the version of transformers has that
+    The run goes into the folder of the Trainer's TensorBoard scalars. If there is none
+    (``report_to="none"``), it goes into ``logging_dir`` if this version of transformers has that
     argument, else into the folder named by ``TENSORBOARD_LOGGING_DIR``, else into ``output_dir``.
 
-    The loss of every step is recorded by itself: what ``Trainer.training_step`` returned, added up
-    over accumulated batches as the Trainer does for the loss it logs, but without its average over
-    ``logging_steps``; under trl's GRPO, PPO and RLOO as ``surrogate_loss``. So is the norm of the
-    gradients before the Trainer clips them. Both stay on their device until a record is written.
+    The loss of every step is recorded automatically: the values ``Trainer.training_step`` returned,
+    summed over accumulated batches like the loss that the Trainer logs, but not averaged over
+    ``logging_steps``. Under trl's GRPO, PPO and RLOO it is recorded as ``surrogate_loss``. The
+    gradient norm before the Trainer clips is recorded as well. Both stay on their device until a
+    record is written.
     """
 
     def __init__(self, **options: Any) -> None:
         """Keep the options until training starts.
 
         Args:
-            **options: Those of :class:`AdamDebugCallback`. ``log_dir`` is by default as said above,
-                ``total_steps`` the Trainer's ``max_steps``.
+            **options: The options of :class:`AdamDebugCallback`. ``log_dir`` defaults to the folder
+                described above, ``total_steps`` to the Trainer's ``max_steps``.
 
         Raises:
             TypeError: If :class:`AdamDebugCallback` has no such option.
@@ -72,11 +73,11 @@ class AdamDebugTrainerCallback(_TrainerCallback):
 
     @property
     def debug(self) -> AdamDebugCallback | None:
-        """The callback of the optimizer, while training goes on."""
+        """The callback of the optimizer, while training runs."""
         return self._debug
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """End a training that an exception has ended."""
+        """Close the callback of a previous training that an exception ended."""
         self._close()
 
     def on_step_begin(
@@ -84,7 +85,7 @@ class AdamDebugTrainerCallback(_TrainerCallback):
     ) -> None:
         """Before the first step, attach to the optimizer.
 
-        By now a checkpoint is restored, and every callback has opened the files it writes.
+        By now a checkpoint is restored, and every callback has opened its files.
         """
         self._loss = None
         if self._debug is None and not self._is_refused:
@@ -106,10 +107,10 @@ class AdamDebugTrainerCallback(_TrainerCallback):
             options["total_steps"] = state.max_steps if state.max_steps > 0 else None
         if options.get("log_dir") is None and options.get("writer") is None:
             options["log_dir"] = _run_folder(args, state, trainer)
-        # The wrapped model tells how the parameters are spread over processes.
+        # The wrapped model shows how the parameters are distributed over processes.
         wrapped = model if trainer is None else trainer.model_wrapped
         debug = AdamDebugCallback(wrapped, optimizer, **options)
-        # Not every optimizer's state counts its steps, and it may not be in the checkpoint.
+        # Not every optimizer's state has a step count, and the checkpoint may lack the state.
         if options.get("initial_step") is None and state.global_step and debug.step == 0:
             debug.step = state.global_step
         self._debug = debug
@@ -119,20 +120,20 @@ class AdamDebugTrainerCallback(_TrainerCallback):
                 self._listen(trainer.accelerator, "clip_grad_norm_", self._record_norm)
 
     def _listen(self, owner: Any, method: str, hear: Callable[[Tensor], None]) -> None:
-        """Look at the number that a method returns, of which callbacks are not told."""
+        """Intercept the number that a method returns, because callbacks do not receive it."""
         own = vars(owner).get(method)
         answer_to = getattr(owner, method)
 
         def listened(*args: Any, **kwargs: Any) -> Any:
             answer = answer_to(*args, **kwargs)
-            # What is sharded cannot be read without the other processes.
+            # A sharded value cannot be read without the other processes.
             if isinstance(answer, Tensor) and answer.numel() == 1 and not _is_sharded(answer):
                 hear(answer.detach())
             return answer
 
         def stop() -> None:
             if vars(owner).get(method) is not listened:
-                return  # someone else listens, too, and calls this one
+                return  # something else wraps it, too, and calls this one
             if own is None:
                 delattr(owner, method)
             else:
@@ -161,7 +162,7 @@ class AdamDebugTrainerCallback(_TrainerCallback):
 
 
 def _calling_trainer() -> Any:
-    """Find the Trainer by who calls: callbacks are given everything but that."""
+    """Find the Trainer among the callers: it passes callbacks everything except itself."""
     frame: FrameType | None = sys._getframe()
     while frame is not None:
         caller = frame.f_locals.get("self")

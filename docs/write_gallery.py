@@ -1,7 +1,7 @@
-"""Write ``docs/gallery/``: what each fault looks like in the tab, and that its fix helps.
+"""Write ``docs/gallery/``: each fault in the tab, and the effect of its fix.
 
 ``PYTHONPATH=tests/helpers python docs/write_gallery.py [LOGDIR]`` trains the demonstrations, unless
-LOGDIR has them, and takes the pictures in a headless browser. It takes some minutes.
+LOGDIR has them, and takes the screenshots in a headless browser. It takes a few minutes.
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ GALLERY = Path(__file__).parent / "gallery"
 
 _HEAD = """# Gallery of failures
 
-What each fault looks like in the tab, what the rules say of it, and the same run with the fix.
-The runs are small: a network of four layers, 320 steps, some seconds each. `adam-debug demo` trains
-them, so that you can look around in them yourself: `adam-debug demo --list` names them, and
-`adam-debug demo NAME` trains one. `PYTHONPATH=tests/helpers python docs/write_gallery.py`
-makes this page.
+What each fault looks like in the tab, what the rules say about it, and the same run with the fix.
+The runs are small: a network of four layers, 320 steps, a few seconds each. `adam-debug demo`
+trains them for you to explore: `adam-debug demo --list` shows their names, and `adam-debug demo
+NAME` trains one. `PYTHONPATH=tests/helpers python docs/write_gallery.py` writes this page.
 
 | fault | first finding | loss at the end | with the fix |
 |---|---|---|---|
@@ -38,7 +37,7 @@ makes this page.
 
 
 def main() -> None:
-    """Train what is missing, and write the page and its pictures."""
+    """Train missing runs, and write the page and its pictures."""
     GALLERY.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         log_dir = Path(sys.argv[1] if len(sys.argv) > 1 else temporary)
@@ -104,7 +103,7 @@ def _section(
 
 def _left(fixed: Run) -> str:
     alarms = [finding.title for finding in fixed.findings() if finding.severity != "info"]
-    return f"the rules find {', '.join(alarms)}" if alarms else "no rule raises an alarm any more"
+    return f"the rules find {', '.join(alarms)}" if alarms else "no rule raises an alarm"
 
 
 def _take_picture(browser: Browser, url: str, demonstration: Demonstration) -> None:

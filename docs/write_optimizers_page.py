@@ -1,4 +1,4 @@
-"""Writes docs/optimizers.md, which optimizers are supported, and optimizer-tests.md, every test.
+"""Write docs/optimizers.md, the supported optimizers, and docs/optimizer-tests.md, all tests.
 
 PYTHONPATH=tests/helpers python docs/write_optimizers_page.py
 """
@@ -22,13 +22,13 @@ _HEAD = """\
 For the optimizers in this table Adam Debug knows what their state means. For any other optimizer it
 records the update, the weights, the gradients and the tensors of its state as they are.
 
-- **exp_avg**, **exp_avg_sq**: what these quantities show. The tab names the statistics that an
+- **exp_avg**, **exp_avg_sq**: the meaning of these quantities. The tab names the statistics that an
   optimizer does not have.
 - **other state** is recorded as histograms under its own name.
-- **requested update**: if it is known, Adam Debug computes from state and hyperparameters which
-  update the step asked for, and how much of it rounding loses (`lost_update_fraction`,
+- **requested update**: if known, Adam Debug computes from state and hyperparameters the update
+  that the step requested, and how much of it is lost to rounding (`lost_update_fraction`,
   `update_slope`).
-- **tests**: number of tested combinations of flags. Each compares what was recorded with a training
+- **tests**: number of tested combinations of flags. Each compares the records with a training
   without the callback: [all of them](optimizer-tests.md).
 
 "Stand-in" means a class with the module path and the documented state of a package that is not
@@ -70,7 +70,7 @@ def _summary(of: Iterable[Trial]) -> str:
     by_class: dict[tuple[str, str], list[Trial]] = {}
     for trial in of:
         by_class.setdefault((trial.package, trial.optimizer), []).append(trial)
-    # Optimizers of one package that have the same meaning share a row.
+    # Optimizers of one package with the same meaning share a row.
     alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     numbers: dict[tuple[str, tuple[str, ...]], int] = {}
     for (package, name), cases in by_class.items():
@@ -85,7 +85,7 @@ def _summary(of: Iterable[Trial]) -> str:
 
 
 def _meaning(cases: Sequence[Trial]) -> tuple[str, ...]:
-    """Return the cells that say what an optimizer's state is."""
+    """Return the cells that describe an optimizer's state."""
     first, second, others = set(), set(), {}
     for trial in cases:
         _, optimizer, step = trial.prepare()

@@ -1,8 +1,8 @@
 """Write ``docs/pictures/``: the tab as README shows it, light and dark.
 
 ``PYTHONPATH=tests/helpers python docs/write_pictures.py [LOGDIR]`` trains three runs of a small
-transformer, of which one has a spike in one gradient, unless LOGDIR has them, and takes the
-pictures in a headless browser. It takes some minutes.
+transformer, one of them with a spike in one gradient, unless LOGDIR has them, and takes the
+pictures in a headless browser. It takes a few minutes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a perceptron, each behind a normalization."""
+    """Attention and an MLP, each with a normalization."""
 
     def __init__(self) -> None:
         """Make the layers."""
@@ -63,7 +63,7 @@ class Block(nn.Module):
         })  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
-        """Add what both find, ``[batch, context, width]``."""
+        """Add the outputs of both, ``[batch, context, width]``."""
         x = x + self.attn(self.ln_1(x))
         found: Tensor = self.mlp["c_proj"](functional.gelu(self.mlp["c_fc"](self.ln_2(x))))
         return x + found
@@ -87,7 +87,7 @@ class Transformer(nn.Module):
 
 
 def main() -> None:
-    """Train what is missing, and take the pictures."""
+    """Train missing runs, and take the pictures."""
     with tempfile.TemporaryDirectory() as temporary:
         log_dir = Path(sys.argv[1] if len(sys.argv) > 1 else temporary)
         for name, lr in RUNS.items():
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def train(folder: Path, lr: float, *, spiked: bool) -> None:
-    """Train on symbols that depend on the two before them."""
+    """Train on symbols that depend on the previous two."""
     torch.manual_seed(0)
     rules = torch.randn(SYMBOLS, SYMBOLS, SYMBOLS).mul(2).softmax(-1)
     model = Transformer()

@@ -1,4 +1,4 @@
-"""Write into the READMEs what ``adam-debug diagnose`` prints for the program of the quickstart.
+"""Write the output of ``adam-debug diagnose`` for the quickstart's program into the READMEs.
 
 ``python docs/write_sample.py`` trains the program's two runs, which takes seconds.
 """
@@ -14,21 +14,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# Pages, and the language of each.
+# Pages, and their languages.
 PAGES = {"README.md": "en", "README.zh-CN.md": "zh"}
 ILL_RUN = "lr_0.3"
 _SAMPLE = re.compile(r"(?<=^```text\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
 
 
 def train(folder: Path) -> None:
-    """Run the program of the quickstart in a folder."""
+    """Run the quickstart's program in a folder."""
     text = (ROOT / "docs/quickstart.md").read_text(encoding="utf-8")
     (program,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     subprocess.run([sys.executable, "-c", program], cwd=folder, check=True, capture_output=True)
 
 
 def sample(folder: Path, language: str) -> str:
-    """Return the head line and the first finding that the command prints of the ill run."""
+    """Return the head line and the first finding that the command prints for the ill run."""
     command = [sys.executable, "-m", "tb_adam_plugin.cli", "diagnose", "runs"]
     environment = {**os.environ, "ADAM_DEBUG_LANG": language, "PYTHONUTF8": "1"}
     ended = subprocess.run(
@@ -51,7 +51,7 @@ def _first_finding(lines: list[str]) -> Iterator[str]:
     for line in lines:
         if is_found and not line.startswith("     "):
             return
-        # A finding begins with its severity, indented by two; what belongs to it is indented more.
+        # A finding starts with its severity, indented by two; its details are indented more.
         is_found = is_found or re.match(r"  \S+ +\S+ .*  \S", line) is not None
         if is_found:
             yield line

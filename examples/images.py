@@ -32,7 +32,7 @@ def load_images(options: argparse.Namespace) -> tuple[Images, Images]:
 
 
 def load_digits_images() -> tuple[Images, Images]:
-    """Return the 1,797 handwritten digits that come with scikit-learn; a fifth is for the test.
+    """Return the 1,797 handwritten digits of scikit-learn; a fifth is for testing.
 
     8×8 pixels from 0 to 1, repeated to three channels.
     """
@@ -69,7 +69,7 @@ def load_cifar10(folder: Path) -> tuple[Images, Images]:
 
 
 def make_fake_images(seed: int) -> tuple[Images, Images]:
-    """Return random noise with random labels: nothing to learn, good for measuring time."""
+    """Return random noise with random labels: nothing to learn, but good for timing."""
     torchvision = import_torchvision("fake")
     _, plain = image_transforms()
     fake = torchvision.datasets.FakeData
@@ -93,12 +93,12 @@ def image_transforms() -> tuple[Callable[[Any], Tensor], Callable[[Any], Tensor]
 
 
 def import_torchvision(dataset: str) -> Any:
-    """Import torchvision here and not at the top, so that the digits need none."""
+    """Import torchvision here rather than at the top, because the digits do not need it."""
     try:
         import torchvision
     except (ImportError, RuntimeError) as error:  # RuntimeError: built for another torch
         sys.exit(
-            f"--dataset {dataset} needs a torchvision that fits the installed torch; "
+            f"--dataset {dataset} needs a torchvision that matches the installed torch; "
             f"install both together: pip install torch torchvision ({error})"
         )
     return torchvision

@@ -4,9 +4,8 @@
     python examples/train_cnn.py --compare             # the same network, once per optimizer
     python examples/train_cnn.py --dataset cifar10 --optimizer adamw --epochs 20
 
-Every run gets a folder of its own inside ``--log-dir``. Three lines belong to Adam Debug: its
-import, :func:`run` makes the callback, and :func:`train` hands it the loss. The rest is plain
-PyTorch.
+Every run gets its own folder inside ``--log-dir``. Three lines belong to Adam Debug: its import,
+:func:`run` creates the callback, and :func:`train` passes it the loss. The rest is plain PyTorch.
 """
 
 from __future__ import annotations
@@ -38,8 +37,7 @@ Batches = DataLoader[Any]
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-# The options each optimizer takes, with their defaults. beta1 is the momentum of sgd, beta2 the
-# alpha of rmsprop.
+# Options of each optimizer, with their defaults. beta1 is sgd's momentum, beta2 is rmsprop's alpha.
 OPTIMIZERS: dict[str, dict[str, float]] = {
     "adam": {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0},
     "adamw": {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 1e-2},
@@ -60,7 +58,7 @@ class ConvNet(nn.Module):
     """
 
     def __init__(self, pooling: bool) -> None:
-        """Make the layers, with PyTorch's own initialization."""
+        """Make the layers, with PyTorch's default initialization."""
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, kernel_size=3, padding=1)
         self.conv2 = nn.Conv2d(64, 64, kernel_size=3, padding=1)
@@ -87,10 +85,10 @@ def train(
     """Train for one epoch.
 
     Returns:
-        Mean loss and accuracy (0 to 1) over the epoch, each batch before its own step.
+        Mean loss and accuracy (0 to 1) over the epoch, each batch evaluated before its own step.
     """
     model.train()
-    # Sums stay on the device: reading one waits for the GPU, so that is done only now and then.
+    # Sums stay on the device: reading them waits for the GPU, so it is only done occasionally.
     loss_sum, correct, seen = torch.zeros((), device=DEVICE), torch.zeros((), device=DEVICE), 0
     with tqdm(batches, desc=title, unit="batch", disable=None) as bar:
         for index, (images, labels) in enumerate(bar, start=1):
@@ -126,12 +124,12 @@ def test(model: ConvNet, batches: Batches) -> tuple[float, float]:
 
 
 def run(options: argparse.Namespace, optimizer_name: str, images: tuple[Images, Images]) -> str:
-    """Train one network from the start, and return a line that says how it went."""
+    """Train one network from scratch, and return a line with the results."""
     torch.manual_seed(options.seed)
     settings = optimizer_settings(options, optimizer_name)
     model = ConvNet(pooling=options.dataset != "digits").to(DEVICE)
     optimizer = make_optimizer(optimizer_name, settings, model.parameters())
-    # Decoding images takes processes of its own; the digits are tensors already.
+    # Decoding images takes extra processes; the digits are already tensors.
     workers = 0 if options.dataset == "digits" else 2
     train_batches = DataLoader(images[0], options.batch_size, shuffle=True, num_workers=workers)
     test_batches = DataLoader(images[1], 256, num_workers=workers)
@@ -165,7 +163,7 @@ def run(options: argparse.Namespace, optimizer_name: str, images: tuple[Images, 
 
 
 def optimizer_settings(options: argparse.Namespace, name: str) -> dict[str, float]:
-    """Return the optimizer's settings: what was asked for, else its default."""
+    """Return the optimizer's settings: those requested, else its defaults."""
     given = vars(options)
     return {
         key: default if given[key] is None else given[key]
@@ -190,7 +188,7 @@ def make_optimizer(
 
 
 def new_folder(parent: Path, name: str) -> Path:
-    """Make a folder that no earlier run wrote to, with a number behind its name if need be."""
+    """Make a folder that no earlier run wrote to, with a number appended if necessary."""
     parent.mkdir(parents=True, exist_ok=True)
     count = 1
     while True:
@@ -208,14 +206,14 @@ def new_folder(parent: Path, name: str) -> Path:
 
 @contextmanager
 def serve_tensorboard(folder: Path, port: int) -> Iterator[str]:
-    """Run TensorBoard in a process of its own and yield the URL of the Adam Debug tab.
+    """Run TensorBoard in a separate process and yield the URL of the Adam Debug tab.
 
     Args:
         folder: The folder of the runs.
-        port: Where to serve; 0 takes a free port.
+        port: Port to serve on; 0 picks a free port.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # So that the server ends with this process, whether by Ctrl-C or by kill.
+    # Makes the server end with this process, whether by Ctrl-C or by kill.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder)]
     with tempfile.TemporaryFile("w+") as output:
@@ -236,7 +234,7 @@ def _wait_for_url(server: subprocess.Popen[bytes], output: Any) -> str:
         if started := re.search(r"^TensorBoard \S+ at (\S+)", text, re.MULTILINE):
             return started[1]
         time.sleep(0.1)
-    output.seek(0)  # what it said at the end may have come since
+    output.seek(0)  # its last output may have arrived since
     sys.exit(f"TensorBoard did not start:\n{output.read()}")
 
 
@@ -255,7 +253,8 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     which.add_argument("--compare", action="store_true", help="one run for each optimizer")
     positive, count = _number(float, above=0), _number(int, minimum=1)
     decay_rate = _number(float, minimum=0, below=1)
-    add("--lr", type=positive, help="learning rate; default: 0.05 for sgd, else 0.001")
+    lr_help = "learning rate, or several for a run each; default: 0.05 for sgd, else 0.001"
+    add("--lr", type=positive, nargs="+", metavar="LR", dest="learning_rates", help=lr_help)
     add("--beta1", type=decay_rate, help="of exp_avg; momentum of sgd; default: 0.9")
     beta2_help = "of exp_avg_sq; alpha of rmsprop; default: 0.999, 0.99 for rmsprop"
     add("--beta2", type=decay_rate, help=beta2_help)
@@ -268,7 +267,12 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--seed", type=_number(int, minimum=0), default=0, help="default: %(default)s")
     add("--log-dir", type=Path, help="folder of the runs; default: runs/DATASET")
     add("--data-dir", type=Path, default=Path("data"), help="of CIFAR-10; default: %(default)s")
-    add("--every", type=count, metavar="N", help="record every N steps; default: 100 to 200 a run")
+    add(
+        "--every",
+        type=count,
+        metavar="N",
+        help="record every N steps; default: 100 to 200 records per run",
+    )
     add("--tensorboard", action="store_true", help="serve --log-dir, until Ctrl-C")
     port = _number(int, minimum=0, below=65536)
     add("--port", type=port, default=6006, help="of --tensorboard, 0 for any; default: %(default)s")
@@ -276,6 +280,8 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.log_dir = options.log_dir or Path("runs", options.dataset)
     options.optimizers = list(OPTIMIZERS) if options.compare else [options.optimizer or "adam"]
+    options.learning_rates = options.learning_rates or [None]
+    options.lr = options.learning_rates[0]
     for key in ("lr", "beta1", "beta2", "eps", "weight_decay"):
         known = any(key in OPTIMIZERS[name] for name in options.optimizers)
         if not known and getattr(options, key) is not None:
@@ -290,7 +296,7 @@ def _number(
     above: float = -math.inf,
     below: float = math.inf,
 ) -> Callable[[str], float]:
-    """Return a reader of numbers within bounds, which says what is wrong with others."""
+    """Return a parser of numbers within bounds, which reports what is wrong with others."""
     bounds = [
         f"{word} {bound:g}"
         for word, bound in (("at least", minimum), ("above", above), ("below", below))
@@ -311,15 +317,19 @@ def _number(
 
 
 def main() -> None:
-    """Train what the command line asks for."""
+    """Train what the command line requests."""
     options = parse_options()
     images = load_images(options)
     with ExitStack() as stack:
         url = None
         if options.tensorboard:
             url = stack.enter_context(serve_tensorboard(options.log_dir, options.port))
-            print(f"Adam Debug: {url}", flush=True)
-        results = [run(options, name, images) for name in options.optimizers]
+            print(f"Adam Debug: {url}\nOpen it now: it shows the training live.\n", flush=True)
+        results = []
+        for name in options.optimizers:
+            for lr in options.learning_rates:
+                options.lr = lr
+                results.append(run(options, name, images))
         print("", *results, sep="\n")
         if url is not None:
             show_until_interrupt(f"\nAdam Debug: {url}  (Ctrl-C ends)")
@@ -339,4 +349,4 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("\ninterrupted; what was recorded so far is kept")
+        sys.exit("\ninterrupted; the records so far are kept")

@@ -1,9 +1,9 @@
 // @ts-check
-/** What TensorBoard imports. It asks for the first answer, the styles and all modules at once. */
+/** The module that TensorBoard imports. It requests the first answer, the styles and all modules at once. */
 
 /**
- * What a first visit loads, in the order in which it is needed: asked for at once, not only when the module
- * that imports it has come. Tests compare it with the imports.
+ * The modules of a first visit, in the order in which they are needed: requested at once, rather than when an
+ * importing module arrives. Tests compare the list with the imports.
  */
 const FIRST = [
   'start.js',
@@ -78,7 +78,7 @@ const FIRST = [
 ];
 
 /**
- * What draws: it lets requests for data, which start.js sends without it, go first. The browser sends few
+ * Modules that draw: they yield to data requests, which start.js sends without them. The browser sends only a few
  * requests at a time.
  */
 const DRAWS = /^(?:view|chart|vendor)\//;
@@ -88,9 +88,9 @@ export async function render() {
   const language = wantedLanguage();
   const isEnglish = language === 'en';
   const summary = fetch(isEnglish ? 'summary' : `summary?lang=${language}`);
-  summary.catch(() => {}); // said by whoever uses it
+  summary.catch(() => {}); // reported where it is used
   const catalogue = isEnglish ? null : fetch(new URL(`languages/${language}.json`, import.meta.url));
-  catalogue?.catch(() => {}); // English will do
+  catalogue?.catch(() => {}); // falls back to English
   const style = _addStyleSheet('style.css'); // all sheets of style/ in one
   for (const path of FIRST) _addLink('modulepreload', path, DRAWS.test(path) ? 'low' : 'auto');
   const { start } = await import('./start.js');
@@ -98,8 +98,8 @@ export async function render() {
 }
 
 /**
- * What the tab will speak: needed for the first request, which does not wait for host/language.js. That file
- * decides in the same way; a test compares them.
+ * The tab's language: needed for the first request, which does not wait for host/language.js. That file decides the
+ * same way; a test compares them.
  * @returns {'en' | 'zh'}
  */
 export function wantedLanguage() {
@@ -114,7 +114,7 @@ export function wantedLanguage() {
   return first.toLowerCase().split(/[-_]/)[0] === 'zh' ? 'zh' : 'en';
 }
 
-/** @param {string} path @returns {Promise<void>} resolved when the sheet applies, or cannot be had */
+/** @param {string} path @returns {Promise<void>} resolved when the sheet applies, or is unavailable */
 function _addStyleSheet(path) {
   return new Promise((resolve) => {
     const link = _addLink('stylesheet', path);

@@ -1,5 +1,5 @@
 // @ts-check
-/** Wires the tab: theme, link, data, and the app in the empty page. */
+/** Connects the parts of the tab: theme, link, data, and the app in the empty page. */
 import { createApi } from './data/api.js';
 import { isTabVisible, startPolling, whenShown } from './data/live.js';
 import { language, speak } from './host/language.js';
@@ -20,15 +20,15 @@ import {
 const LANGUAGE_TAGS = { en: 'en', zh: 'zh-CN' };
 
 /**
- * @param {object} asked what has been asked for already
+ * @param {object} asked requests that are already under way
  * @param {import('./host/language.js').Language} asked.language
  * @param {Promise<Response>} asked.summary the first answer
- * @param {Promise<Response> | null} asked.catalogue of the language, unless it is English
+ * @param {Promise<Response> | null} asked.catalogue catalogue of the language, unless it is English
  * @param {Promise<void>} asked.style
  */
 export async function start({ language: wanted, summary, catalogue, style }) {
-  const view = import('./view/app.js'); // what asks for data does not wait for what draws them
-  view.catch(() => {}); // said where it is waited for
+  const view = import('./view/app.js'); // data requests do not wait for the drawing code
+  view.catch(() => {}); // reported where it is awaited
   const spoken = speak(wanted, catalogue);
   const storage = _storage();
   const store = createStore({ ...initialState(), ...(storage ? readPreferences(storage) : {}) });
@@ -63,7 +63,7 @@ export async function start({ language: wanted, summary, catalogue, style }) {
   followHostLink(actions.followLink);
   const history = createHistory(linkOf);
   const follow = (/** @type {import('./state/store.js').State} */ state) => {
-    // Before the runs are known, the link still holds what is to be restored.
+    // Before the runs are known, the link still holds the state to restore.
     if (state.summary?.runs.length) writeHostLink(linkOf(state), history.isNewEntry(state));
   };
   follow(store.get());
@@ -74,11 +74,11 @@ export async function start({ language: wanted, summary, catalogue, style }) {
 }
 
 /**
- * Shows the app, and anew in another language: a new app keeps no text and no drawing of the one before.
+ * Shows the app, and again after a change of language: a new app keeps no text and no drawing of the previous one.
  * @param {(app: import('./view/ui.js').App, root: HTMLElement) => void} mount @param {import('./view/ui.js').App} app
  */
 function _show(mount, app) {
-  document.title = 'Adam Debug'; // of the frame, for who cannot see where it is
+  document.title = 'Adam Debug'; // of the frame, for screen readers
   const root = document.createElement('div');
   root.id = 'app';
   document.body.append(root);
@@ -99,17 +99,17 @@ function _show(mount, app) {
 }
 
 /**
- * Asks for the picture while what draws it is on its way; it finds the answer in the cache.
+ * Requests the picture while the code that draws it is loading, which finds the answer in the cache.
  * @param {import('./state/store.js').State} state @param {import('./data/api.js').Api} api
  */
 function _askForOverview(state, api) {
   const run = overviewRun(state);
   if (!state.summary || !run) return;
   const { query, revision } = overviewQuestion(state, state.summary, run);
-  api.overview(query, revision).catch(() => {}); // said by whoever shows it
+  api.overview(query, revision).catch(() => {}); // reported where it is shown
 }
 
-/** @returns {Storage | null} null where the browser keeps nothing for this page */
+/** @returns {Storage | null} null if the browser stores nothing for this page */
 function _storage() {
   try {
     return window.localStorage;

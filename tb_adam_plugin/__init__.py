@@ -3,10 +3,10 @@
 Inside TensorBoard (none of these imports torch):
     schema      the wire format both sides share: tags, layouts, histogram bins, packing
     loader      TensorBoard's entry point; imports the plugin late and never fails
-    plugin      routes, query parsing, errors
-    store       event data into decoded records
-    views       records into answers for the tab
-    assets      the files of the tab
+    serving     routes, query parsing, answers, and the tab's files
+    reading     event data decoded into records, and records into answers
+    diagnosis   the rules, and the findings they report
+    run_data    runs for notebooks and scripts
 Inside training:
     callback    AdamDebugCallback, which records an optimizer into an event file
 

@@ -1,4 +1,4 @@
-"""Arrays by what they hold, for annotations."""
+"""Array types by content, for annotations."""
 
 from __future__ import annotations
 

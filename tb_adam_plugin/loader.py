@@ -1,9 +1,9 @@
-"""TensorBoard's entry point. TensorBoard must survive whatever goes wrong here.
+"""TensorBoard's entry point. TensorBoard must survive any failure here.
 
 TensorBoard imports this module and calls :meth:`AdamDebugLoader.define_flags` and
-:meth:`AdamDebugLoader.fix_flags` unguarded, even for ``tensorboard --version``: an exception in any
-of them would end the whole process. So this file imports next to nothing and the plugin itself is
-imported late.
+:meth:`AdamDebugLoader.fix_flags` without protection, even for ``tensorboard --version``: an
+exception in any of them would end the whole process. So this file imports next to nothing, and the
+plugin itself is imported late.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from tensorboard.plugins import base_plugin
 if TYPE_CHECKING:
     from tb_adam_plugin.serving.plugin import AdamDebugPlugin
 
-# TensorBoard keeps 100 (or, with its Python loader, 10) records of a tag unless told otherwise, in
-# its memory. Files on this machine are read directly: of these it needs one, to know of the tag.
+# TensorBoard keeps 100 (or, with its Python loader, 10) records of a tag in memory by default.
+# Files on this machine are read directly: for these it needs only one, to know the tag.
 _KEPT_OF_LOCAL_FILES = 1
 _KEPT_RECORDS = 5000
 
@@ -25,7 +25,7 @@ _logger = logging.getLogger(__name__)
 
 
 class AdamDebugLoader(base_plugin.TBLoader):
-    """Loads the plugin, or hides its tab where that fails."""
+    """Loads the plugin, or hides its tab if that fails."""
 
     def define_flags(self, parser: Any) -> None:
         """Add ``--adam_debug_fast_crc``."""
@@ -34,12 +34,12 @@ class AdamDebugLoader(base_plugin.TBLoader):
 
             define_flag(parser)
         except Exception as error:
-            _logger.warning("Adam Debug: there is no --adam_debug_fast_crc: %r", error)
+            _logger.warning("Adam Debug: --adam_debug_fast_crc is not available: %r", error)
 
     def fix_flags(self, flags: Any) -> None:
         """Ask TensorBoard to keep our records. A user's ``--samples_per_plugin`` wins.
 
-        Where the user asks for faster checksums, TensorBoard gets these, too.
+        If the user asks for faster checksums, install these in TensorBoard, too.
         """
         try:
             from tb_adam_plugin.event_files.log_roots import LogRoots
@@ -57,7 +57,7 @@ class AdamDebugLoader(base_plugin.TBLoader):
             _logger.warning("Adam Debug: --adam_debug_fast_crc has no effect: %s", error)
 
     def load(self, context: Any) -> AdamDebugPlugin | None:
-        """Return the plugin, or None where it cannot be loaded.
+        """Return the plugin, or None if it cannot be loaded.
 
         Args:
             context: TensorBoard's ``TBContext``.
@@ -67,5 +67,5 @@ class AdamDebugLoader(base_plugin.TBLoader):
 
             return AdamDebugPlugin(context)
         except Exception as error:
-            _logger.error("Adam Debug: no tab, because the plugin does not load: %r", error)
+            _logger.error("Adam Debug: no tab, because the plugin failed to load: %r", error)
             return None

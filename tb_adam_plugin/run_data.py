@@ -9,8 +9,8 @@
         for finding in run.findings():
             print(run.name, finding.severity, finding.title, finding.advice)
 
-In a notebook a run that is the last expression of a cell shows its loss, its heat map and its
-findings; ``run.to_pandas()`` and ``run.plot()`` hand its numbers to pandas and matplotlib.
+As the last expression of a notebook cell, a run shows its loss, its heat map and its findings;
+``run.to_pandas()`` and ``run.plot()`` pass its numbers to pandas and matplotlib.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class Run:
     """One recorded run."""
 
     def __init__(self, store: Store, listed: StoredRun) -> None:
-        """Look at a run; its statistics are decoded when they are asked for."""
+        """Open a run; statistics are decoded on first use."""
         self._store = store
         self._listed = listed
 
     @property
     def name(self) -> str:
-        """The run's folder below the log folder."""
+        """The run's folder, relative to the log folder."""
         return self._listed.name
 
     @property
@@ -83,13 +83,13 @@ class Run:
             KeyError: If the run has no such statistic.
         """
         if name not in self.statistics:
-            raise KeyError(f"no statistic {name!r}; there is {', '.join(self.statistics)}")
+            raise KeyError(f"no statistic {name!r}; available: {', '.join(self.statistics)}")
         return self._store.statistic(_ALL, self._listed.run, name).values
 
     def histograms(self, quantity: str, parameter: str) -> HistogramRecords:
-        """All histograms of a quantity of one parameter, by step.
+        """All histograms of one quantity of a parameter, by step.
 
-        ``.counts[:, 0, :schema.BINS]`` are the bins, between
+        ``.counts[:, 0, :schema.BINS]`` are the bins; their edges are
         ``schema.bin_edges(.quantities[0])``.
 
         Raises:
@@ -104,22 +104,23 @@ class Run:
     def every_step(self) -> NamedRecords:
         """One row of scalars for every optimizer step: loss, gradient norm, lr and others.
 
-        ``run.every_step()["loss"]`` is one of them, float64 ``[steps]``; ``.names`` says which
-        there are, and ``.step`` at which steps.
+        ``run.every_step()["loss"]`` is one column, float64 ``[steps]``; ``.names`` lists the
+        columns and ``.step`` the steps.
         """
         return self._store.steps(_ALL, self._listed.run)
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """What of the run cannot be read or is left out, as far as it was read: severity, text."""
+        """Parts of the run that cannot be read or are left out, among those read so far."""
         runs = {run.run: run for run in self._store.runs(_ALL).runs}
         return runs[self._listed.run].messages
 
     def to_pandas(self, statistic: str | None = None) -> Any:
-        """A ``pandas.DataFrame`` by step: a statistic with a column for each parameter.
+        """Return a ``pandas.DataFrame`` by step: a statistic with a column for each parameter.
 
         Args:
-            statistic: Which; by default the scalars of every step, loss and lr among them.
+            statistic: Name of the statistic; by default the scalars of every step, such as loss and
+                lr.
 
         Raises:
             KeyError: If the run has no such statistic.
@@ -137,11 +138,11 @@ class Run:
         parameters: Sequence[str] | None = None,
         ax: Any = None,
     ) -> Any:
-        """Draw a statistic over the steps with matplotlib, a line for each parameter.
+        """Plot a statistic over the steps with matplotlib, one line per parameter.
 
         Args:
-            statistic: Which.
-            parameters: Names; by default the matrices, as the rules read them.
+            statistic: Name of the statistic.
+            parameters: Names of the parameters; by default the matrices, as the rules define them.
             ax: The axes to draw into; new ones by default.
 
         Returns:
@@ -161,33 +162,33 @@ class Run:
         return plot_statistic(statistic, self.steps, values, parameters, ax)
 
     def __repr__(self) -> str:
-        """Say which run it is, without reading a statistic."""
+        """Name the run, without reading a statistic."""
         last, _ = self._listed.last
         return f"Run({self.name!r}, {len(self.parameters)} parameters, last step {last})"
 
     def _repr_svg_(self) -> str:
-        """Show the loss and the update-to-weight ratios, in a notebook that shows SVG alone."""
+        """Draw the loss and the update-to-weight ratios, for notebooks that only show SVG."""
         return picture_of(self.recorded, _language())
 
     def _repr_html_(self) -> str:
-        """Show the loss, the update-to-weight ratios and the findings, in a notebook."""
+        """Show the loss, the update-to-weight ratios and the findings in a notebook."""
         return page_of(self.recorded, self.findings(), _language())
 
     def findings(self) -> tuple[Finding, ...]:
-        """What the rules find in the run, root causes before their consequences.
+        """The findings of the rules, root causes before their consequences.
 
-        They are in English; ``finding.in_language("zh")`` says one in Chinese.
+        They are in English; ``finding.in_language("zh")`` translates one to Chinese.
         """
         return self.diagnosis.findings
 
     @cached_property
     def diagnosis(self) -> Diagnosis:
-        """The findings, and the rules that could not be evaluated with the reason."""
+        """The findings, and the rules that could not be evaluated, with the reason."""
         return diagnose(self.recorded)
 
     @cached_property
     def recorded(self) -> RecordedRun:
-        """Everything recorded, as the rules read it; a statistic is read when it is looked at."""
+        """Everything recorded, in the form the rules read; a statistic is read on first use."""
         return recorded_run(self._store, _ALL, self._listed.run)
 
 
@@ -199,22 +200,22 @@ def _language() -> str:
 
 
 def load_runs(logdir: str | os.PathLike[str]) -> list[Run]:
-    """Read the runs below a local log folder, by name.
+    """Read the runs below a local log folder, sorted by name.
 
-    Of a run that cannot be read beside others, or of which a part cannot be read, there is a
-    UserWarning. What shows only when records are read is in :attr:`Run.messages` then.
+    If only some of the runs can be read, or a run only in part, a UserWarning says so. Problems
+    that only appear when records are read are in :attr:`Run.messages`.
 
     Args:
-        logdir: As TensorBoard takes it.
+        logdir: A log folder, as for TensorBoard.
 
     Raises:
         OSError: If the folder, or an event file in it, cannot be read.
-        tb_adam_plugin.schema.FormatError: If there are runs of ours, and none can be read.
+        tb_adam_plugin.schema.FormatError: If the folder has Adam Debug runs, but none can be read.
     """
     folder = os.path.expanduser(logdir)
     if not os.path.isdir(folder):
         raise NotADirectoryError(say("{folder} is not a folder", folder=os.fspath(logdir)))
-    os.listdir(folder)  # which says why it cannot be read
+    os.listdir(folder)  # raises if it cannot be read
     roots = LogRoots.of_folder(folder)
     store = Store(FileSource(roots, FileScalars(roots), strict=True))
     found = store.runs(_ALL)

@@ -1,4 +1,4 @@
-"""Records of an event file, framed as TFRecord files are, for those who write and those who read.
+"""Records of an event file, in TFRecord framing, for writers and readers.
 
 A record is its length as uint64, the length's checksum, the data and their checksum, all
 little-endian. A checksum is a CRC-32C, rotated and shifted by a constant, as uint32. TensorBoard
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
-# Bytes before the data of a record, and after them.
+# Number of bytes before the data of a record, and after them.
 HEAD = _LENGTH.size + _CHECKSUM.size
 TAIL = _CHECKSUM.size
 
@@ -32,7 +32,7 @@ def to_record(data: bytes) -> bytes:
 
 
 def length_of(head: bytes) -> int | None:
-    """Return how long a record's data are, or None where no record starts.
+    """Return the length of a record's data, or None if no record starts here.
 
     Args:
         head: The first :data:`HEAD` bytes of the record, or as many as there are.
@@ -44,15 +44,15 @@ def length_of(head: bytes) -> int | None:
 
 
 def read_records(file: BinaryIO, longest: int) -> Iterator[bytes]:
-    """Read the data of the records of a file, from where it stands.
+    """Read the data of a file's records, from its current position.
 
-    Stops where the file ends, or a record is torn or not written to its end yet. A record whose
-    data do not match their checksum is left out, and nothing is allocated for what is only claimed.
+    Stops where the file ends, or where a record is torn or incomplete. A record whose data do not
+    match their checksum is left out, and nothing is allocated based on an unverified length.
 
     Args:
         file: A regular file. It is read, not mapped into memory: a writer that meets a full disk
             truncates its file.
-        longest: Records of more bytes are left out, unread.
+        longest: Longer records, in bytes, are skipped without reading.
     """
     size = os.fstat(file.fileno()).st_size
     while (length := length_of(file.read(HEAD))) is not None:
@@ -70,6 +70,6 @@ def read_records(file: BinaryIO, longest: int) -> Iterator[bytes]:
 
 
 def checksum(data: bytes | npt.NDArray[np.uint8]) -> bytes:
-    """Return what a record says of some bytes."""
+    """Return the checksum of some bytes, as stored in a record."""
     crc = google_crc32c.value(data)
     return _CHECKSUM.pack(((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)

@@ -1,17 +1,17 @@
-"""Names from files and requests of others, harmless for a message, a terminal, a spreadsheet."""
+"""Makes names from files and requests harmless in a message, a terminal or a spreadsheet."""
 
 from __future__ import annotations
 
-# With these a cell becomes a formula, in the spreadsheets that there are.
+# Common spreadsheets treat a cell with one of these as a formula.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _MOST_QUOTED = 100
 
 
 def printable(text: str) -> str:
-    r"""Replace what a terminal would obey rather than show by its escape, as ``\x1b``.
+    r"""Replace characters that a terminal would interpret by their escapes, such as ``\x1b``.
 
-    Control characters, marks that change the direction of writing, line separators and lone
-    surrogates; spaces and what is visible stay.
+    These are control characters, marks that change the writing direction, line separators and lone
+    surrogates; spaces and visible characters stay.
     """
     if text.isprintable():
         return text
@@ -19,7 +19,7 @@ def printable(text: str) -> str:
 
 
 def cell_text(text: str) -> str:
-    """Put an apostrophe before what a spreadsheet would take for a formula.
+    """Put an apostrophe before text that a spreadsheet would take for a formula.
 
     Source: CSV Injection, OWASP, https://owasp.org/www-community/attacks/CSV_Injection.
     """
@@ -27,5 +27,5 @@ def cell_text(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return a text in quotation marks, at most 100 letters of it."""
+    """Return a text in quotation marks, cut to 100 characters."""
     return repr(text if len(text) <= _MOST_QUOTED else text[:_MOST_QUOTED] + "…")

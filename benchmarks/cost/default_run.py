@@ -1,8 +1,8 @@
 """What the two documented lines record of a short run, and what that costs.
 
-Three kinds of training, 200 and 300 steps each, with ``total_steps`` and without: the number of
-records, the seconds that the callback counted, and those that its run took longer than the same run
-without it. Both take turns, round by round, each in a process of its own.
+Three kinds of training, 200 and 300 steps each, with and without ``total_steps``: the number of
+records, the seconds that the callback counted, and the additional time compared with the same run
+without it. The two alternate, round by round, each in a separate process.
 
     python benchmarks/cost/default_run.py --rounds 5
 """
@@ -43,7 +43,7 @@ def example() -> tuple[nn.Module, Loss]:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(EXAMPLE.parent))  # what it imports lies beside it
+    sys.path.insert(0, str(EXAMPLE.parent))  # its imports are in the same folder
     spec.loader.exec_module(module)
     model: nn.Module = module.ConvNet(pooling=False)
     from sklearn.datasets import load_digits
@@ -95,7 +95,7 @@ def language_model() -> tuple[nn.Module, Loss]:
 
 
 def reinforcement() -> tuple[nn.Module, Loss]:
-    """A policy and its baseline on a pole that is to be balanced, 32 poles a step."""
+    """A policy and its baseline that learn to balance a pole, 32 poles per step."""
     model = nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh())
     heads = nn.ModuleDict({"policy": nn.Linear(64, 2), "value": nn.Linear(64, 1)})
     state = torch.randn(32, 4) * 0.05

@@ -2,8 +2,8 @@
 
     python benchmarks/cost/diagnosis.py --parameters 1000 --records 2000
 
-Three runs of made-up statistics: a healthy one, one with much wrong in its second half, and one
-with bad numbers all over. What is measured is the diagnosis alone, from arrays to findings.
+Three runs of synthetic statistics: a healthy one, one with many faults in its second half, and one
+with bad numbers everywhere. Only the diagnosis is measured, from arrays to findings.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def make_run(parameters: int, records: int, steps_a_record: int) -> RecordedRun:
 
 
 def broken(run: RecordedRun) -> RecordedRun:
-    """Much wrong in the second half, in every parameter."""
+    """Many faults in the second half, in every parameter."""
     half = run.step.size // 2
     values = {name: array.copy() for name, array in run.statistics.items()}
     for name in ("dead_row_fraction", "second_moment_underflow_fraction", "nonfinite_count"):
@@ -97,7 +97,7 @@ def spoiled(run: RecordedRun) -> RecordedRun:
 
 
 def shorter(run: RecordedRun, records: int) -> RecordedRun:
-    """The run as it was when it had so many records."""
+    """The run as it was with this many records."""
     known = run.every_step["step"] <= run.step[records - 1]
     return replace(
         run,

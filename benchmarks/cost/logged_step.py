@@ -1,7 +1,7 @@
-"""What a recorded step costs, in fused AdamW steps of the same model, beside other ways.
+"""Cost of a recorded step, in fused AdamW steps of the same model, compared with other tools.
 
-All members run by turns, round by round; a ratio is the median of the rounds' ratios. So what else
-the machine does falls on all of them.
+All candidates alternate, round by round; a ratio is the median of the rounds' ratios. So other load
+on the machine affects all of them.
 
     python benchmarks/cost/logged_step.py --model resnet18 --rounds 9
     python benchmarks/cost/logged_step.py --model resnet18 --dtype bfloat16 --skip-peers
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from tb_adam_plugin.callback import AdamDebugCallback
 
 REPEATS = 5
-# Steps of a fraction of a millisecond are repeated until they have taken so long.
+# Steps that take a fraction of a millisecond are repeated for at least this long.
 LEAST_SECONDS = 0.02
 
 
@@ -87,7 +87,7 @@ def wait_for_gpu() -> None:
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Callable[[], Tensor]) -> None:
-    """A few real steps, so that moments have the spread of real ones."""
+    """A few real steps, to give moments a realistic spread."""
     for _ in range(5):
         optimizer.zero_grad()
         model(batch()).float().square().mean().backward()
@@ -95,7 +95,7 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Callable[[]
 
 
 def adamw(model: nn.Module) -> torch.optim.Optimizer:
-    # In float16 exp_avg_sq is often 0, and the usual eps then all that there is to divide by.
+    # In float16 exp_avg_sq is often 0, and the usual eps would then be the only divisor.
     is_narrow = any(parameter.dtype == torch.float16 for parameter in model.parameters())
     return torch.optim.AdamW(
         model.parameters(), lr=1e-4, eps=1e-4 if is_narrow else 1e-8, fused=True
@@ -103,7 +103,7 @@ def adamw(model: nn.Module) -> torch.optim.Optimizer:
 
 
 def stored_as(dtype: torch.dtype, model: nn.Module) -> torch.optim.Optimizer:
-    """Store weights and gradients of a trained model in a type; return its optimizer then."""
+    """Store a trained model's weights and gradients in a type; return its optimizer then."""
     model.to(dtype)
     for parameter in model.parameters():
         assert parameter.grad is not None
@@ -117,9 +117,10 @@ def stored_as(dtype: torch.dtype, model: nn.Module) -> torch.optim.Optimizer:
 def time_callback(
     model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, exact: bool, native: bool
 ) -> tuple[float, float, float]:
-    """Seconds of a recorded step and of one that is not, and bytes of a record."""
+    """Seconds of a recorded step and of any other, and bytes of a record."""
     os.environ["ADAM_DEBUG_NATIVE"] = str(int(native))
-    # One for each: where steps are counted on a GPU, an unexpected count costs a second launch.
+    # A separate one for each: if steps are counted on a GPU, an unexpected count costs a second
+    # launch.
     with AdamDebugCallback(
         model, optimizer, log_dir=folder, every_n_steps=1, exact=exact, on_error="raise"
     ) as debug:
@@ -135,14 +136,14 @@ def time_callback(
     ) as debug:
         for _ in range(40):  # past the first, densely recorded steps
             optimizer.step()
-        debug.flush()  # what a thread has left to do of them is part of a record
+        debug.flush()  # the remaining work of the thread is part of a record
         wait_for_gpu()
         between = median_time(optimizer.step)
     return recorded, between, written / records
 
 
 def tensor_bytes() -> dict[int, int]:
-    """Bytes of the memory of every tensor that Python knows, by its address."""
+    """Size of the memory of every tensor that Python knows, by its address."""
     gc.collect()
     tensors = [found for found in gc.get_objects() if type(found) in (Tensor, nn.Parameter)]
     return {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
@@ -151,7 +152,7 @@ def tensor_bytes() -> dict[int, int]:
 def kept_bytes(
     model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, exact: bool
 ) -> int:
-    """Bytes of the tensors that the callback keeps between records."""
+    """Size of the tensors that the callback keeps between records."""
     before = tensor_bytes()
     with AdamDebugCallback(model, optimizer, log_dir=folder, every_n_steps=1, exact=exact):
         optimizer.step()
@@ -159,15 +160,15 @@ def kept_bytes(
 
 
 def hook_overhead(folder: Path) -> float:
-    """Seconds that a step which is not recorded adds, without the gradient norm."""
+    """Seconds that an unrecorded step adds, without the gradient norm."""
     weight = nn.Parameter(torch.ones(1))
-    # Not lr=0: then every step is looked at, whether it was taken only to create a state.
+    # Not lr=0: then every step is checked for having been taken only to create a state.
     optimizer = torch.optim.SGD([weight], lr=1e-6)
     weight.grad = torch.ones(1)
     plain = median_time(optimizer.step, 2000)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the state of SGD is not explained
+        warnings.simplefilter("ignore")  # about SGD's unexplained state
         debug = AdamDebugCallback(
             [("w", weight)], optimizer, log_dir=folder, every_n_steps=10**9, gradient_norm=False
         )
@@ -202,7 +203,7 @@ def deep() -> tuple[nn.Module, Callable[[], Tensor]]:
 
 
 class ManySmall(nn.Module):
-    """As adapters are: many tensors, and next to nothing in each."""
+    """Many tiny tensors, as in adapters."""
 
     def __init__(self, tensors: int, width: int) -> None:
         """Build it."""
@@ -246,7 +247,7 @@ def machine(options: argparse.Namespace) -> str:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Take turns, and print the table."""
+    """Alternate, and print the table."""
     torch.manual_seed(0)
     model, make_batch = MODELS[options.model]()
     model.to(options.device)

@@ -1,4 +1,4 @@
-"""Log folders of any size, with numbers that wander but mean nothing."""
+"""Log folders of any size, with numbers that wander randomly."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DIFFERENT_HISTOGRAMS = 8
 
 
 def transformer_layout(parameters: int) -> Layout:
-    """A transformer's names, eight tensors a layer."""
+    """The names of a transformer, eight tensors per layer."""
     parts = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.up", "mlp.down", "ln_1", "ln_2")
     return _layout(
         {f"layers.{i // 8}.{parts[i % 8]}.weight": (512, 512) for i in range(parameters)}
@@ -65,12 +65,12 @@ def write_run(
     """Write statistics that wander at every step, and histograms of normal values.
 
     Args:
-        folder: Of the run.
-        layout: What it has.
-        steps: The last of them; each is logged.
-        histogram_every: Interval of histograms.
-        seed: Runs of other seeds wander otherwise.
-        first: The first step; more than 1 where a run goes on, in a file of its own.
+        folder: Folder of the run.
+        layout: Its layout.
+        steps: The last step; all are logged.
+        histogram_every: Interval between histograms.
+        seed: Determines how the numbers wander.
+        first: The first step; more than 1 if a run continues, in another file.
     """
     random = np.random.default_rng(seed)
     shape = (len(layout.parameters), len(layout.statistics))
@@ -110,7 +110,7 @@ def _layout(shapes: dict[str, tuple[int, ...]]) -> Layout:
 
 
 def _normal_counts(layout: Layout, random: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Histograms of normal values, of a scale of its own for each parameter and quantity."""
+    """Histograms of normal values, with a separate scale for each parameter and quantity."""
     parameters = len(layout.parameters)
     counts = np.zeros(
         (parameters, len(layout.quantities), schema.BINS + len(schema.SPECIAL)), np.int64

@@ -1,13 +1,13 @@
-"""How much memory the callback takes: peak resident set with it and without, in fresh processes.
+"""Memory of the callback: peak resident set with it and without, in fresh processes.
 
 Each model is trained in three ways: with torch alone; with the callback imported, but not used; and
-with a record at every step. Ways take turns, round by round. What the callback takes is the third
-less the second; what its imports take, the second less the first.
+with a record at every step. The ways alternate, round by round. The callback's memory is the third
+minus the second; that of its imports the second minus the first.
 
     python benchmarks/cost/memory.py --rounds 3
 
-Gradients are made anew at every step and dropped after it, as ``zero_grad()`` does, so that one
-that stays alive shows. Linux alone: peaks are read from ``/proc``.
+Gradients are created at every step and dropped after it, as ``zero_grad()`` does, so one that stays
+alive is visible. Linux only: peaks are read from ``/proc``.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from typing import Any
 Shapes = list[tuple[int, ...]]
 
 STEPS = 6
-# What docs/cost.md promises: megabytes, a share of the parameters' bytes, and kilobytes for each
-# tensor of more than so many.
+# Promises of docs/cost.md: megabytes, a share of the parameters' bytes, and kilobytes per tensor
+# above a number of tensors.
 MEGABYTES, SHARE = 32, 0.01
 TENSORS, KILOBYTES = 3000, 3
 
 
-# Of a batch, for the models whose gradient is sparse: so many rows, some of them twice.
+# Rows in a batch of the models with a sparse gradient, some of them repeated.
 ROWS = 4096
 
 
@@ -77,7 +77,7 @@ MODELS: dict[str, Callable[[], Sequence[tuple[int, ...]]]] = {
 
 
 def make_optimizer(model: str, parameters: Sequence[Any]) -> Any:
-    """Return the optimizer that a model is trained with."""
+    """Return the optimizer for a model."""
     from torch import optim
 
     _, _, kind = model.partition(", ")
@@ -141,7 +141,7 @@ def train(model: str, way: str, dtype: str) -> None:
 
 
 def warm_up() -> None:
-    """Train a small network: what torch loads of itself for that is not the callback's."""
+    """Train a small network: what torch itself loads for that does not count for the callback."""
     import torch
     from torch import nn
 
@@ -160,14 +160,14 @@ def warm_up() -> None:
 
 
 def _peak() -> float:
-    """Peak resident set of this process, MB; ``getrusage`` would begin with the parent's."""
+    """Peak resident set of this process, MB; ``getrusage`` would start with the parent's."""
     with open("/proc/self/status", encoding="ascii") as status:
         line = next(line for line in status if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024 / 1e6
 
 
 def measured(model: str, way: str, dtype: str) -> tuple[float, int]:
-    """Return what :func:`train` prints in a process of its own."""
+    """Return what :func:`train` prints in a separate process."""
     command = [sys.executable, __file__, "--child", model, way, "--dtype", dtype]
     ended = subprocess.run(
         command,
@@ -181,7 +181,7 @@ def measured(model: str, way: str, dtype: str) -> tuple[float, int]:
 
 
 def compare(models: Sequence[str], rounds: int, dtype: str) -> bool:
-    """Print the table; return whether what docs/cost.md promises holds."""
+    """Print the table; return whether the promises of docs/cost.md hold."""
     print(
         "| | tensors | parameters' bytes | peak without | imports | **recording** | least, most "
         "| promised |"
@@ -211,7 +211,7 @@ def compare(models: Sequence[str], rounds: int, dtype: str) -> bool:
 
 
 def main() -> int:
-    """Read the options; the exit status is 1 where what docs/cost.md promises does not hold."""
+    """Read the options; the exit status is 1 if a promise of docs/cost.md does not hold."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--rounds", type=int, default=3)

@@ -1,7 +1,7 @@
-"""What other ways of watching an optimizer do at one logged step, for comparison.
+"""One logged step of other tools that watch an optimizer, for comparison.
 
-Each function does the device and host work of one log of one model, and leaves out sending it
-anywhere. The formulas are those that the projects publish; the code is our own.
+Each function does the device and host work of one log of one model, without sending it anywhere.
+The formulas are those published by the projects; the code is our own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Quantities:
     """The five quantities of every parameter of a model that has trained a few steps."""
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Take references; only the update is made up, in the size of a real one."""
+        """Take references; only the update is synthetic, with a realistic size."""
         self._update = {name: torch.randn_like(p) * 1e-3 for name, p in model.named_parameters()}
         self.model, self.optimizer = model, optimizer
 
@@ -47,10 +47,10 @@ def summary_writer(quantities: Quantities, folder: Path) -> None:
 
 
 def linear_histograms(quantities: Quantities) -> None:
-    """Histograms as Weights & Biases' ``watch`` makes them, of exp_avg, exp_avg_sq and update.
+    """Histograms like those of Weights & Biases' ``watch``, of exp_avg, exp_avg_sq and update.
 
-    Non-finite values looked for, then 64 linear bins between minimum and maximum, each copied to
-    the host by itself.
+    Checks for non-finite values, then 64 linear bins between minimum and maximum, each copied to
+    the host separately.
     """
     for _, tensors in quantities.of_parameters():
         for quantity in ("exp_avg", "exp_avg_sq", "update"):
@@ -64,7 +64,7 @@ def linear_histograms(quantities: Quantities) -> None:
 def norms(quantities: Quantities) -> None:
     """L2 norms as Composer's OptimizerMonitor logs them: gradient, weight, exp_avg and update.
 
-    The update is computed from the moments, and every norm is copied to the host by itself.
+    The update is computed from the moments, and every norm is copied to the host separately.
     """
     group = quantities.optimizer.param_groups[0]
     beta1, beta2 = group["betas"]

@@ -1,7 +1,7 @@
-"""What TensorBoard's Python loader takes for 100 MB, with and without ``--adam_debug_fast_crc``.
+"""Time of TensorBoard's Python loader for 100 MB, with and without ``--adam_debug_fast_crc``.
 
-The folder is the start of one run of ``scale.py``, 723 tensors and 500 logged steps. A process of
-its own loads it as TensorBoard does, three times each way in turns; the figures are medians.
+The folder is the start of one run of ``scale.py``, 723 tensors and 500 logged steps. A separate
+process loads it as TensorBoard does, three times alternately each way; the figures are medians.
 
     PYTHONPATH=tests/helpers python benchmarks/cost/python_loader.py
 """

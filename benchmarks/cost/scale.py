@@ -1,16 +1,16 @@
-"""What a large log folder costs: reading, memory, answers, and the first sight of the tab.
+"""Cost of a large log folder: reading, memory, answers, and the first view of the tab.
 
 The folder is that of a decoder of 70 billion parameters, 723 tensors: four runs of 5,000 logged
-steps, 1,000 of them with histograms, and small runs beside them. It is made up, written with the
+steps, 1,000 of them with histograms, and small runs beside them. It is synthetic, written with the
 callback's own event log in its blocks of histograms, and served by a real TensorBoard, with both of
-its data loaders, first with files that are not in the cache of the operating system, then with
-files that are. A run that grows comes last. Each answer is one that the tab asks for.
+its data loaders, first with files that are not in the operating system's cache, then with cached
+files. A growing run comes last. Each answer is one that the tab asks for.
 
     PYTHONPATH=tests/helpers python benchmarks/cost/scale.py --folder FOLDER
     PYTHONPATH=tests/helpers python benchmarks/cost/scale.py --steps 500 --runs 1 --loader fast
     PYTHONPATH=tests/helpers python benchmarks/cost/scale.py --runs 0 --small 3000
 
-Files leave the cache only where they are on a disk, and the system is asked to drop them.
+Files leave the cache only if they are on a disk, and the system is asked to drop them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ROUNDS = 3
 SMALL_STEPS, SMALL_PARAMETERS = 200, 16
 PARAMETER = "model.layers.40.mlp.down_proj.weight"
 OVERVIEW = "overview?run={run}&statistic=update_to_weight_ratio&columns=1000"
-# What is asked for when a run and a parameter are looked at, after the first overview.
+# Requests when a run and a parameter are opened, after the first overview.
 QUESTIONS = {
     "overview again": OVERVIEW,
     "overview of another statistic": "overview?run={run}&statistic=gradient_rms&columns=1000",
@@ -56,7 +56,7 @@ QUESTIONS = {
     ),
     "findings": "findings?run={run}",
 }
-# The peak of the process itself: that of getrusage() would be its parent's, where that is larger.
+# The peak of the process itself: getrusage() would return its parent's if that is larger.
 DIAGNOSE = """
 import re, sys
 from pathlib import Path
@@ -132,7 +132,7 @@ def _serving(folder: Path, loader: str) -> Iterator[TensorBoard]:
 
 
 def _first_overviews(folder: Path, loader: str, options: argparse.Namespace) -> None:
-    """From the moment TensorBoard answers to the whole of the first overview."""
+    """From TensorBoard's first response to the complete first overview."""
     for where in ("cold", "warm"):
         times = []
         for _ in range(ROUNDS):
@@ -166,7 +166,7 @@ def _answers(folder: Path, loader: str, options: argparse.Namespace) -> None:
 
 
 def _listing(folder: Path) -> None:
-    """All runs listed by a process of its own, and looked at again."""
+    """Lists all runs in a separate process, and lists them again."""
     code = (
         "import sys, time\n"
         "from tb_adam_plugin.event_files.log_roots import LogRoots\n"
@@ -200,7 +200,7 @@ def _diagnose(run: Path) -> None:
 
 
 def _growing(folder: Path, options: argparse.Namespace) -> None:
-    """A large run that gets a record, and what the next questions take."""
+    """A large run that gets a record, and the time of the next requests."""
     shutil.rmtree(folder, ignore_errors=True)
     growing = folder / "large" / "run0"
     layout = decoder_layout()
@@ -226,7 +226,7 @@ def _has_step(tensorboard: TensorBoard, step: int) -> bool:
 
 
 def _get(tensorboard: TensorBoard, route: str, options: argparse.Namespace, run: int = 0) -> float:
-    """Ask about a large run, and return the seconds that the answer took."""
+    """Request data about a large run, and return the seconds that the answer took."""
     path = route.format(
         run=urllib.parse.quote(f"large/run{run}/adam_debug"),
         parameter=urllib.parse.quote(PARAMETER),

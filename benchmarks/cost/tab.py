@@ -1,12 +1,11 @@
-"""What the tab costs on a large log folder: opening, moving the cursor, colours, memory, cold load.
+"""Cost of the tab on a large log folder: opening, moving the cursor, colours, memory, cold load.
 
-Four runs of a thousand parameters and two thousand logged steps, with all statistics, are made up
-and served by a real TensorBoard; the tab is opened in headless Chromium without a GPU. Times of the
-main thread are processor time, so that other work on the machine does not count, less what a page
-at rest takes: of the tab itself (script, style, layout), and of all tasks (painting as well, and
-twice, because a move sent by a debugger takes two frames). What Chromium itself needs for that is
-measured on a page of nothing but one element that follows the pointer. Of recolouring it is the
-tab's script.
+Four synthetic runs of a thousand parameters and two thousand logged steps, with all statistics, are
+served by a real TensorBoard; the tab is opened in headless Chromium without a GPU. Times of the
+main thread are processor time, which excludes other load on the machine, minus those of an idle
+page: of the tab itself (script, style, layout), and of all tasks (including painting, and counted
+twice, because a move sent by a debugger takes two frames). Chromium's own share is measured on a
+page with a single element that follows the pointer. For recolouring it is the tab's script.
 
     PYTHONPATH=tests/helpers python benchmarks/cost/tab.py
     PYTHONPATH=tests/helpers python benchmarks/cost/tab.py --parameters 300 --steps 500 --runs 2
@@ -32,13 +31,13 @@ from tab_page import Tab, launch
 from tensorboard_process import TensorBoard, running_tensorboard, wait_until
 
 VISITS = 5
-FAR = 50  # milliseconds to a TensorBoard that is not on this machine
+FAR = 50  # latency of a TensorBoard on another machine
 MOVES = 100
 RECOLOURINGS = 12
 HISTOGRAM_EVERY = 100
 
 # Heat map of 1000 by 2000, canvas of 1200 by 700: medians of an earlier comparison of libraries on
-# a machine like this, wall time. One sample of ECharts; both hovers draw their own tooltips.
+# a similar machine, wall time. One sample of ECharts; both hovers draw their own tooltips.
 PEERS = {
     "overview drawn": ("28.0 s", "1.3 s"),
     "cursor move": ("2420 ms", "3 ms"),
@@ -46,7 +45,7 @@ PEERS = {
     "memory": ("2568 MB", "256 MB"),
 }
 
-# One element in a layer of its own, moved in the next frame, as the tab moves its step lines.
+# One element in a separate layer, moved in the next frame, as the tab moves its step lines.
 _BARE_PAGE = """
 <style>div {position: absolute; width: 2px; height: 700px; background: black}</style><div></div>
 <script>
@@ -63,7 +62,7 @@ _BARE_PAGE = """
 
 _OWN_WORK = ("ScriptDuration", "RecalcStyleDuration", "LayoutDuration")
 
-# Runs in the frame from its first moment; says when the heat map has colours.
+# Runs in the frame from the start; reports when the heat map has colours.
 _WATCH_DRAWING = """
 if (window !== window.parent) {
   const look = () => {
@@ -111,7 +110,7 @@ def complete(tensorboard: TensorBoard, options: argparse.Namespace) -> bool:
 
 
 class Meter:
-    """What Chromium counts about a page."""
+    """Chromium's counters for a page."""
 
     def __init__(self, page: Page) -> None:
         """Start counting."""
@@ -121,15 +120,15 @@ class Meter:
         self.session.send("Performance.enable")
 
     def worked(self) -> npt.NDArray[np.float64]:
-        """Seconds that the main thread has worked: in script, style and layout, and in all."""
+        """Seconds of work of the main thread: in script, style and layout, and in total."""
         metrics = self.session.send("Performance.getMetrics")["metrics"]
         named = {m["name"]: m["value"] for m in metrics}
         own = sum(named[part] for part in _OWN_WORK)
         return np.array([own, named["TaskDuration"]])
 
     def work(self, act: Callable[[int], None], times: int, pause: float) -> str:
-        """Milliseconds of the main thread for an action, less what rest costs: medians."""
-        self.page.wait_for_timeout(1500)  # what came before settles
+        """Milliseconds of the main thread for an action, minus those at rest: medians."""
+        self.page.wait_for_timeout(1500)  # let earlier work settle
         before, start = self.worked(), time.perf_counter()
         self.page.wait_for_timeout(3000)
         rest = (self.worked() - before) / (time.perf_counter() - start)
@@ -143,8 +142,8 @@ class Meter:
         return f"{own:.1f} ms, all tasks {everything:.1f}"
 
     def script(self, act: Callable[[int], None], times: int, pause: float) -> str:
-        """Milliseconds in the tab's own code and what it calls for an action: mean, by sampling."""
-        act(0)  # what is made once is made now
+        """Milliseconds in the tab's own code and its callees for an action: mean, by sampling."""
+        act(0)  # creates what is only created once
         self.page.wait_for_timeout(500)
         self.session.send("Profiler.enable")
         self.session.send("Profiler.setSamplingInterval", {"interval": 200})
@@ -162,7 +161,7 @@ class Visit:
     """An open tab."""
 
     def __init__(self, browser: Browser, url: str, link: str = "", latency: int = 0) -> None:
-        """Open it, each answer so many milliseconds late, and wait for the heat map."""
+        """Open it, with this latency in milliseconds for each answer, and wait for the heat map."""
         self.context = browser.new_context(viewport={"width": 1600, "height": 1000})
         self.page: Page = self.context.new_page()
         self.page.add_init_script(_WATCH_DRAWING)
@@ -192,7 +191,7 @@ class Visit:
 
 
 def measure(browser: Browser, tensorboard: TensorBoard) -> dict[str, str]:
-    """Everything that is reported."""
+    """All reported results."""
     url = tensorboard.url
     results: dict[str, str] = {}
 
@@ -263,7 +262,7 @@ def measure(browser: Browser, tensorboard: TensorBoard) -> dict[str, str]:
 
 
 def bare_page(browser: Browser) -> str:
-    """What a move costs where there is nothing but one element that follows it."""
+    """Cost of a move on a page with a single element that follows it."""
     with browser.new_context(viewport={"width": 1600, "height": 1000}) as context:
         page = context.new_page()
         page.set_content(_BARE_PAGE)

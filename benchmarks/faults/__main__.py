@@ -4,7 +4,7 @@
     PYTHONPATH=benchmarks python -m faults --half reporting --replay --write results.md
     PYTHONPATH=benchmarks python -m faults --compare
 
-An interrupted run is taken up where it ended: every recording is kept in ``--cache``.
+An interrupted run continues where it ended: every recording is kept in ``--cache``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _say = functools.partial(print, file=sys.stderr, flush=True)
 
 
 def main() -> None:
-    """Read the options, and do it."""
+    """Read the options, and run."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -123,7 +123,7 @@ def _compare(cases: dict[Half, list[Case]], options: argparse.Namespace) -> str:
         with_gaps = {case.name for case in _with_gaps(found)}
         dense = [run for run in by_default if run.case.name not in with_gaps]
         others = _recorded(_with_gaps(found), "every-5", options)
-        # They train alike, so that what is harm in the one is harm in the other.
+        # Both train alike, so harm in one is harm in the other.
         best = best_losses([*by_default, *others])
         default, every_5 = common(
             _diagnosed(by_default, best), [*_diagnosed(dense, best, 5), *_diagnosed(others, best)]
@@ -141,9 +141,9 @@ def _compare(cases: dict[Half, list[Case]], options: argparse.Namespace) -> str:
 
 
 def _with_gaps(cases: list[Case]) -> list[Case]:
-    """Return those of whose steps not every one is recorded by default.
+    """Return the cases for which not every step is recorded by default.
 
-    Of the others every fifth step is among what is recorded, and need not be trained for.
+    For the others, every fifth step is among the recorded ones, and needs no training.
     """
     return [case for case in cases if interval_of("default", case.settings.steps) > 1]
 

@@ -1,4 +1,4 @@
-"""What recording costs on a device, in fused AdamW steps of the same model."""
+"""Cost of recording on a device, in fused AdamW steps of the same model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def names_of_models() -> Sequence[str]:
 
 
 def seconds(machine: Machine, function: Callable[[], object], repeats: int) -> float:
-    """Return the median time of a call, waited for."""
+    """Return the median time of a call, including the wait for the device."""
     times = []
     for _ in range(repeats):
         machine.wait()
@@ -41,7 +41,7 @@ def seconds(machine: Machine, function: Callable[[], object], repeats: int) -> f
 
 
 def costs(machine: Machine, shapes: Shapes, rounds: int, until: float) -> Iterator[str]:
-    """Take turns, and return the rows of a model's table, a way each."""
+    """Alternate, and yield the rows of a model's table, one per way."""
     parameters, optimizer = trained(machine, shapes)
     units, ratios = [], defaultdict[str, list[float]](list)
     kept: dict[str, int] = {}
@@ -70,7 +70,7 @@ def costs(machine: Machine, shapes: Shapes, rounds: int, until: float) -> Iterat
 
 
 def print_costs(machine: Machine, options: argparse.Namespace, until: float) -> None:
-    """Print the table, as far as the time goes."""
+    """Print the table, as far as time allows."""
     models: dict[str, Shapes] = {"tiny": TINY, "small": SMALL}
     if not options.quick:
         models = {name: MODELS[name]() for name in options.models.split(",")}

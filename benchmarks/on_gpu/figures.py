@@ -1,4 +1,4 @@
-"""Whether what is recorded on a GPU is right, and training what it is without it."""
+"""Checks that a GPU records correct values, and that training is unchanged."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def weights_after(machine: Machine, watch: bool, uses_scaler: bool, **options: A
 
 @check
 def training_is_bit_identical(machine: Machine) -> str:
-    """Weights are those of a training without the callback, skipped steps included."""
+    """Weights are bit-identical to training without the callback, including skipped steps."""
     torch.use_deterministic_algorithms(True, warn_only=True)
     variants: list[dict[str, Any]] = [{"fused": True}, {"foreach": True}, {"foreach": False}]
     variants += [{"capturable": True}] if machine.is_cuda else []
@@ -66,7 +66,7 @@ def training_is_bit_identical(machine: Machine) -> str:
 
 @check
 def figures_equal_those_of_the_cpu(machine: Machine) -> str:
-    """The same tensors before and after one step, measured on both."""
+    """Measures the same tensors before and after one step on both."""
     notes = []
     for dtype in (torch.float32, torch.bfloat16):
         for exact in (False, True):
@@ -121,7 +121,7 @@ def triton_equals_torch(machine: Machine) -> str | None:
 
 @check
 def a_stream_of_the_user_s_own(machine: Machine) -> str | None:
-    """Figures of a step on a stream that lags behind."""
+    """Values of a step on a stream that lags behind."""
     if not machine.is_cuda:
         return None
     found = []

@@ -1,4 +1,4 @@
-"""Parameters in the middle of a training, what measures them, and the list of all checks."""
+"""Parameters during a training, their measurement, and the list of all checks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tb_adam_plugin.callback.measure.measurement import Measured, Measurement
 from tb_adam_plugin.callback.optimizer_state.registry import adapter_for
 
 NEVER = 10**9
-# A transformer with a sampled embedding, biases, and a tensor of a size that no four divide.
+# A transformer with a sampled embedding, biases, and a tensor whose size is not a multiple of four.
 SMALL = [
     (1000, 128),
     (64, 128),
@@ -41,16 +41,16 @@ class Machine(NamedTuple):
 
     @property
     def is_cuda(self) -> bool:
-        """Whether that is a GPU."""
+        """Whether it is a GPU."""
         return self.device.type == "cuda"
 
     def wait(self) -> None:
-        """Wait for all that was launched."""
+        """Wait for all launched work."""
         if self.is_cuda:
             torch.cuda.synchronize(self.device)
 
     def memory(self) -> int:
-        """Return how many bytes tensors take there."""
+        """Return the memory of tensors there, in bytes."""
         gc.collect()
         self.wait()
         return torch.cuda.memory_allocated(self.device) if self.is_cuda else 0
@@ -60,7 +60,7 @@ CHECKS: dict[str, Check] = {}
 
 
 def check(function: Check) -> Check:
-    """Add a check. It returns a note, or None where it has nothing to run on, or raises."""
+    """Add a check. It returns a note, or None if there is nothing to run on, or raises."""
     CHECKS[function.__name__] = function
     return function
 
@@ -68,7 +68,7 @@ def check(function: Check) -> Check:
 def trained(
     machine: Machine, shapes: Shapes, dtype: torch.dtype = torch.float32, **options: Any
 ) -> tuple[list[nn.Parameter], torch.optim.AdamW]:
-    """Return parameters and their optimizer after two steps: what follows needs no network."""
+    """Return parameters and their optimizer after two steps: the checks need no network."""
     generator = torch.Generator(machine.device).manual_seed(0)
 
     def normal(shape: tuple[int, ...], deviation: float) -> Tensor:
@@ -88,7 +88,7 @@ def trained(
 def recording(
     parameters: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer, **options: Any
 ) -> Iterator[AdamDebugCallback]:
-    """Attach a callback that writes into a temporary folder."""
+    """Attach a callback that writes to a temporary folder."""
     pairs = [(f"p{i}", p) for i, p in enumerate(parameters)]
     options.setdefault("max_overhead", 1)
     with (
@@ -104,7 +104,7 @@ def measurement_of(
     exact: bool,
     by_torch: bool = False,
 ) -> Measurement:
-    """Return what measures the parameters; by torch's operations even where a kernel fits."""
+    """Return a measurement of the parameters; with torch's operations even if a kernel fits."""
     watched = [Watched(f"p{i}", p, 0) for i, p in enumerate(parameters)]
     with without_kernel() if by_torch else contextlib.nullcontext():
         return Measurement(watched, adapter_for(optimizer), None if exact else 16_384)
@@ -119,7 +119,7 @@ def measured(measurement: Measurement) -> Measured:
 
 
 def difference(expected: Measured, found: Measured) -> str:
-    """Compare two measurements of one step, which may add up in another order."""
+    """Compare two measurements of one step, whose order of summation may differ."""
     assert expected.counts is not None
     assert found.counts is not None
     counts = [m.counts.dense() for m in (expected, found) if m.counts is not None]
@@ -130,7 +130,7 @@ def difference(expected: Measured, found: Measured) -> str:
         a, b = expected.statistics[:, i], found.statistics[:, i]
         assert (np.isnan(a) == np.isnan(b)).all(), f"{statistic.name} is NaN in one only"
         known = np.isfinite(a)
-        # What is a difference of nearly equal numbers is exact in units of these.
+        # A difference of nearly equal numbers is only exact in units of these.
         least = 0.1 if "cosine" in statistic.name or "fraction" in statistic.name else 1e-30
         least = 1e-2 if "error" in statistic.name else least
         off = np.abs(a - b)[known] / np.maximum(np.abs(a[known]), least)
@@ -140,7 +140,7 @@ def difference(expected: Measured, found: Measured) -> str:
 
 
 def is_used(measurement: Measurement) -> None:
-    """Fail if the kernel did not measure."""
+    """Fail if the kernel was not used."""
     way = measurement._reduction
     assert isinstance(way, single_pass.SinglePass), "the Triton kernel was not used"
     assert way.refusal is None, f"the Triton kernel refused: {way.refusal}"

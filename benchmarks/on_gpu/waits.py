@@ -1,4 +1,4 @@
-"""What waits for the GPU, what is launched there, and what memory is taken."""
+"""Waits for the GPU, launches on it, and memory use."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from .setting import (
 )
 
 SCRIPT = Path(__file__).parents[1] / "gpu.py"
-# Besides the kernels themselves: tables and rows that are sent, results that are cleared.
+# In addition to the kernels: tables and rows that are sent, results that are cleared.
 MOST_OTHER_LAUNCHES = 10
 
 
 def waits_of(function: Callable[[], object]) -> Counter[str]:
-    """Return by file and line what torch says has waited for the device, an event excepted."""
+    """Return, by file and line, what waited for the device according to torch, except events."""
     found: Counter[str] = Counter()
 
     def note(message: Any, category: Any, filename: str, line: int, *_: Any) -> None:
@@ -57,7 +57,7 @@ def waits_of(function: Callable[[], object]) -> Counter[str]:
 
 @check
 def nothing_waits(machine: Machine) -> str | None:
-    """Not a step between records, nor a recorded one but for the event that ends its copy."""
+    """Neither unrecorded steps nor recorded ones, except for the event that ends their copy."""
     if not machine.is_cuda:
         return None
     ways: tuple[dict[str, Any], ...] = ({"fused": True}, {"foreach": True})
@@ -76,7 +76,7 @@ def nothing_waits(machine: Machine) -> str | None:
 
 @check
 def a_capture_is_left_alone(machine: Machine) -> str | None:
-    """A CUDA graph of the optimizer's step, in a process of its own, which it may end."""
+    """A CUDA graph of the optimizer's step, in a separate process, which it may kill."""
     if not machine.is_cuda:
         return None
     command = [sys.executable, str(SCRIPT), "--device", str(machine.device), "--captured"]
@@ -112,7 +112,7 @@ def captured(machine: Machine) -> None:
 
 
 def launched(machine: Machine, function: Callable[[], object]) -> tuple[int, int]:
-    """Return how many kernels a function launches, and copies and memory that is set."""
+    """Return how many kernels a function launches, and how many copies and memory sets."""
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
@@ -139,7 +139,7 @@ def launches_of_a_record(machine: Machine) -> str | None:
                 optimizer.step()
             recorded = launched(machine, optimizer.step)
         counts.append(tuple(map(int.__sub__, recorded, alone)))
-    sampled = 2  # what adds up all elements, before the step and after it
+    sampled = 2  # the kernel that sums all elements, before the step and after it
     for (kernels, others), own in zip(counts, (2, 2 + sampled), strict=True):
         assert kernels + others - own <= MOST_OTHER_LAUNCHES, f"kernels, copies: {counts}"
     return f"kernels and copies of 4 and of 335 tensors: {counts[0]}, {counts[1]}"
@@ -147,7 +147,7 @@ def launches_of_a_record(machine: Machine) -> str | None:
 
 @check
 def kernels_do_not_spill(machine: Machine) -> str | None:
-    """Registers of each kernel as it was compiled here."""
+    """Registers of each kernel as compiled here."""
     if not machine.is_cuda:
         return None
     compiled: dict[str, Any] = {}
@@ -185,7 +185,7 @@ def kernels_do_not_spill(machine: Machine) -> str | None:
 
 @check
 def memory_is_given_back(machine: Machine) -> str | None:
-    """Nothing is kept of a callback that is closed."""
+    """Nothing of a closed callback is kept."""
     if not machine.is_cuda:
         return None
     parameters, optimizer = trained(machine, MODELS["gpt2"]())

@@ -1,6 +1,6 @@
-"""Real training: published recipes at the callback's default settings, and what is found in them.
+"""Real training: published recipes with the callback's default settings, and their findings.
 
-From the bottom up: :mod:`.recipe` is how anything is trained and what can be planted in it,
+From the bottom up: :mod:`.recipe` defines how anything is trained and what can be planted in it,
 :mod:`.families` what is trained, :mod:`.recordings` which runs there are and where they are kept,
-:mod:`.verdict` what the rules say of them beside the harm that was done.
+:mod:`.verdict` compares the findings with the harm that was done.
 """

@@ -1,10 +1,10 @@
-"""Train what is missing at the default settings, and print what the diagnosis says of it.
+"""Train missing runs with the default settings, and print their diagnosis.
 
     PYTHONPATH=benchmarks python -m real --half tuning --train
     PYTHONPATH=benchmarks python -m real --only language_model/ --train --nice 19
     PYTHONPATH=benchmarks python -m real --write results.md
 
-Every run is trained in a process of its own and kept in ``--cache``: what is there is not trained
+Every run is trained in a separate process and kept in ``--cache``: existing ones are not trained
 again, and an interrupted run leaves nothing.
 """
 
@@ -33,9 +33,9 @@ _say = functools.partial(print, file=sys.stderr, flush=True)
 
 
 def main() -> int:
-    """Read the options, and do it."""
+    """Read the options, and run."""
     options = _options()
-    # An end that is asked for unwinds, so that nothing of an unfinished run is left.
+    # A requested exit unwinds, so nothing of an unfinished run is left.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if options.one:
         return _train_one(options)

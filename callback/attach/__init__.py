@@ -1,1 +1,1 @@
-"""Checks what the user gave, and finds the parameters, their names and their groups."""
+"""Checks the user's arguments, and finds the parameters, their names and their groups."""

@@ -26,13 +26,13 @@ _COUNTS = (
 
 @dataclass(frozen=True)
 class Arguments:
-    """What the user gave, as the constructor of the callback describes it.
+    """The user's arguments, as documented in the callback's constructor.
 
     Attributes:
         model: The first argument.
-        given: The second one: an optimizer, or what is wrapped around it.
+        given: The second argument: an optimizer, or its wrapper.
 
-    The other attributes are called as the arguments are.
+    The other attributes have the names of the arguments.
     """
 
     model: nn.Module | Iterable[tuple[str, Tensor]]
@@ -54,7 +54,7 @@ class Arguments:
     on_finding: Literal["warn"] | Callable[..., object] | None
 
     def __post_init__(self) -> None:
-        """Turn integers of NumPy into Python's; the checks refuse everything else."""
+        """Convert NumPy integers to Python's; the checks reject everything else."""
         for name in _COUNTS:
             value = getattr(self, name)
             if not isinstance(value, bool | Tensor):
@@ -62,11 +62,11 @@ class Arguments:
                     object.__setattr__(self, name, operator.index(value))
 
     def checked_optimizer(self) -> Optimizer:
-        """Check all of them; return the torch optimizer that takes the steps.
+        """Check all arguments; return the torch optimizer that takes the steps.
 
         Raises:
-            TypeError: If one has the wrong type.
-            ValueError: If one has a wrong value, or two contradict each other.
+            TypeError: If an argument has the wrong type.
+            ValueError: If an argument has a wrong value, or two contradict each other.
         """
         options.check_destination(self.log_dir, self.writer)
         for name in ("every_n_steps", "histograms_every_n_steps", "total_steps"):
@@ -88,9 +88,9 @@ class Arguments:
 
     @property
     def named_parameters(self) -> Any:
-        """The model, or its pairs in a list: an iterator would be empty the second time.
+        """The model, or its pairs in a list, because an iterator can only be read once.
 
-        What is neither is reported where the names are read.
+        A wrong type is reported when the names are read.
         """
         if isinstance(self.model, nn.Module) or not isinstance(self.model, Iterable):
             return self.model
@@ -98,12 +98,12 @@ class Arguments:
 
     @property
     def overhead_limit(self) -> float | None:
-        """``max_overhead``, or its default where the interval is the callback's choice."""
+        """``max_overhead``, or its default if the callback chooses the interval."""
         if self.max_overhead is None and self.every_n_steps is None:
             return _DEFAULT_MAX_OVERHEAD
         return self.max_overhead
 
     @property
     def most_elements(self) -> int | None:
-        """How many elements of a parameter are read at most; None for all."""
+        """Largest number of elements read of a parameter; None for all."""
         return None if self.exact else self.max_sampled_elements

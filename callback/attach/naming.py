@@ -1,4 +1,4 @@
-"""What a parameter is called: its name in the model, without the names that wrappers add."""
+"""Names of parameters: the name in the model, without the components that wrappers add."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NamedParameters = list[tuple[str, Tensor]]
 
 
 def named_parameters(model: nn.Module | Iterable[tuple[str, Tensor]]) -> NamedParameters:
-    """List a model's parameters under the names that the user knows.
+    """List a model's parameters under the names that users know.
 
     Args:
         model: A module, or pairs of name and parameter.
@@ -22,8 +22,8 @@ def named_parameters(model: nn.Module | Iterable[tuple[str, Tensor]]) -> NamedPa
         Every parameter once, under its first name (tied weights have several).
 
     Raises:
-        TypeError: If ``model`` is neither of the two.
-        ValueError: If two parameters have one name.
+        TypeError: If ``model`` is neither.
+        ValueError: If two parameters have the same name.
     """
     if isinstance(model, nn.Module):
         pairs: NamedParameters = list(model.named_parameters())
@@ -38,12 +38,12 @@ def named_parameters(model: nn.Module | Iterable[tuple[str, Tensor]]) -> NamedPa
 def owners(model: nn.Module) -> dict[int, str]:
     """Return the class name of the module that each parameter belongs to, by the parameter's id.
 
-    That of a weight that several modules share is the first one's.
+    If several modules share a weight, the first one counts.
     """
     found: dict[int, str] = {}
     for module in model.modules():
         kind = type(module)
-        # fully_shard gives a module a class of its own, made from this one and its former class.
+        # fully_shard gives a module a class created from this one and its original class.
         if kind.__bases__[0].__name__ == "FSDPModule":
             kind = kind.__bases__[-1]
         for parameter in module.parameters(recurse=False):
@@ -52,21 +52,21 @@ def owners(model: nn.Module) -> dict[int, str]:
 
 
 def plain_names(names: list[str]) -> list[str]:
-    """Remove what wrappers add; a name that would then stand for two parameters stays as it is."""
+    """Remove what wrappers add, except where two parameters would get the same name."""
     plain = [".".join(part for part in n.split(".") if part not in _WRAPPERS) for n in names]
-    # DataParallel's prefix is on every name; a submodule that a user calls "module" is not.
+    # DataParallel's prefix is on every name; a user's submodule named "module" is not.
     while plain and all(name.startswith("module.") for name in plain):
         plain = [name.removeprefix("module.") for name in plain]
     ambiguous = (
         {name for name in plain if plain.count(name) > 1} if len(set(plain)) < len(plain) else set()
     )
     unique = [old if new in ambiguous else new for old, new in zip(names, plain, strict=True)]
-    # A name that stays may be what another one has become.
+    # A name that is kept may equal another name, shortened.
     return unique if len(set(unique)) == len(set(names)) else names
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:
-    """Join names for a message; of a long list the first ones and the number of the others."""
+    """Join names for a message; shorten a long list to the first names and the number of others."""
     names = list(names)
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,4 +1,4 @@
-"""Checks of the callback's arguments: a message names the argument, the value and the remedy."""
+"""Checks the callback's arguments: each message names the argument, the value and the remedy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def check_count(name: str, value: object, *, least: int = 1, optional: bool = Tr
     """Check an integer.
 
     Raises:
-        TypeError: If it is none.
+        TypeError: If it is not an integer.
         ValueError: If it is below ``least``.
     """
     if value is None and optional:
@@ -31,8 +31,8 @@ def check_share(name: str, value: object) -> None:
     """Check a number above 0 and up to 1, or None.
 
     Raises:
-        TypeError: If it is no number.
-        ValueError: If it is another one.
+        TypeError: If it is not a number.
+        ValueError: If it is out of range.
     """
     if value is None:
         return
@@ -46,14 +46,14 @@ def check_flag(name: str, value: object) -> None:
     """Check a bool.
 
     Raises:
-        TypeError: If it is none.
+        TypeError: If it is not a bool.
     """
     if not isinstance(value, bool):
         raise TypeError(f"{name}={value!r}: expected True or False")
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Check a word.
+    """Check a keyword.
 
     Raises:
         ValueError: If it is not one of ``choices``.
@@ -63,11 +63,11 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
 
 
 def check_reaction(name: str, value: object) -> None:
-    """Check something to do: "warn", a function, or None.
+    """Check a reaction: "warn", a function, or None.
 
     Raises:
-        TypeError: If it is something else.
-        ValueError: If it is another word.
+        TypeError: If it is anything else.
+        ValueError: If it is another string.
     """
     if isinstance(value, str):
         check_choice(name, value, ("warn",))
@@ -76,11 +76,11 @@ def check_reaction(name: str, value: object) -> None:
 
 
 def check_loss_closure(closure: object, model: object, optimizer: object) -> None:
-    """Check that a loss can be evaluated around a step.
+    """Check that the loss can be evaluated around a step.
 
     Raises:
-        TypeError: If ``closure`` is no function, or ``model`` no module.
-        ValueError: If the optimizer has no gradient of its own for a step.
+        TypeError: If ``closure`` is not a function, or ``model`` is not a module.
+        ValueError: If the optimizer does not use a single gradient per step.
     """
     if closure is None:
         return
@@ -88,22 +88,22 @@ def check_loss_closure(closure: object, model: object, optimizer: object) -> Non
         raise TypeError(f"loss_closure={closure!r}: expected a function that returns the loss")
     if not isinstance(model, nn.Module):
         raise TypeError(
-            f"loss_closure needs a module as model, whose buffers can be kept as they are, and got "
+            f"loss_closure needs a module as model, to restore its buffers, got "
             f"{type(model).__name__}"
         )
     if isinstance(optimizer, LBFGS):
         raise ValueError(
-            "loss_closure cannot be used with LBFGS: it takes several gradients in a step, and the "
-            "last one is not of the weights before it"
+            "loss_closure cannot be used with LBFGS: it computes several gradients per step, and "
+            "the last one does not belong to the weights before it"
         )
 
 
 def check_destination(log_dir: object, writer: object) -> None:
-    """Check that there is exactly one place to write to.
+    """Check that there is exactly one output folder.
 
     Raises:
-        TypeError: If ``log_dir`` is no path.
-        ValueError: If both or none are given.
+        TypeError: If ``log_dir`` is not a path.
+        ValueError: If both or neither are given.
     """
     if (log_dir is None) == (writer is None):
         given = "neither" if log_dir is None else "both"
@@ -112,31 +112,32 @@ def check_destination(log_dir: object, writer: object) -> None:
             'log_dir="runs/name", or writer= a SummaryWriter to share its event file'
         )
     if log_dir is not None and not isinstance(log_dir, str | os.PathLike):
-        raise TypeError(f"log_dir={log_dir!r}: expected a path, as {str(Path('runs', 'name'))!r}")
+        example = str(Path("runs", "name"))
+        raise TypeError(f"log_dir={log_dir!r}: expected a path such as {example!r}")
     if log_dir is not None and not os.fspath(log_dir):
-        raise ValueError("log_dir is empty: expected a path, as 'runs/name'")
+        raise ValueError("log_dir is empty: expected a path such as 'runs/name'")
 
 
 def torch_optimizer(optimizer: object) -> Optimizer:
-    """Return the torch optimizer that takes the steps, out of what may be wrapped around it.
+    """Return the torch optimizer that takes the steps, unwrapped.
 
     Accelerate, Lightning and DeepSpeed keep it as ``.optimizer``, ZeroRedundancyOptimizer as
-    ``.optim``, and containers as their only one of ``.optimizers``.
+    ``.optim``, and containers as the only one of ``.optimizers``.
 
     Raises:
-        TypeError: If there is none, or more than one.
+        TypeError: If there is no such optimizer, or more than one.
     """
     several = optimizer if _is_list(optimizer) else getattr(optimizer, "optimizers", None)
     if _is_list(several) and len(several) > 1:
         raise TypeError(
             f"optimizer is a {type(optimizer).__name__} of {len(several)} optimizers: give each "
-            "of them an AdamDebugCallback of its own, with a log_dir of its own"
+            "of them its own AdamDebugCallback and log_dir"
         )
     only = several[0] if _is_list(several) and several else None
     for inner in (only, getattr(optimizer, "optimizer", None), getattr(optimizer, "optim", None)):
         if hasattr(inner, "step") and inner is not optimizer:
             return torch_optimizer(inner)
-    # A wrapper may be derived from Optimizer without being one.
+    # A wrapper may inherit from Optimizer without working as one.
     if not isinstance(optimizer, Optimizer) or not hasattr(optimizer, "param_groups"):
         raise TypeError(
             f"optimizer is a {type(optimizer).__name__}: expected a torch.optim.Optimizer"

@@ -1,4 +1,4 @@
-"""Which other optimizers of the process hold a parameter: two optimizers may train one model."""
+"""Finds other optimizers of the process that hold a parameter: a model may be trained by two."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from torch.optim import Optimizer
 
 
 def other_optimizers(parameters: Sequence[Tensor], own: Sequence[Tensor]) -> list[str]:
-    """Return the class name of an optimizer that trains each of some parameters, or "".
+    """Return the class name of an optimizer that trains each parameter, or "".
 
-    The garbage collector knows every optimizer that is alive, whoever made it and when. It is asked
-    only where a parameter is missing, which is rare. Partners share out the parameters. One that
-    holds some of those of the optimizer in question, too, may be one that it has replaced, and
-    counts only for what it has stepped.
+    The garbage collector knows every live optimizer, whoever created it and when. It is only asked
+    if a parameter is missing, which is rare. Optimizers that train a model together hold disjoint
+    parameters. One that also holds parameters of this optimizer may have been replaced by it, and
+    only counts for parameters that it has stepped.
 
     Args:
-        parameters: That the optimizer in question does not hold.
-        own: Some that it holds.
+        parameters: Parameters that this optimizer does not hold.
+        own: Some parameters that it holds.
     """
     if not parameters:
         return []
     found = dict.fromkeys(map(id, parameters), "")
     ours = set(map(id, own))
     for thing in gc.get_objects():
-        # Not isinstance(): it asks proxies for their class, and some import modules then.
+        # Not isinstance(): it asks proxies for their class, which makes some of them import
+        # modules.
         if not issubclass(type(thing), Optimizer):
             continue
-        groups = getattr(thing, "param_groups", ())  # one that is being made has none
+        groups = getattr(thing, "param_groups", ())  # missing while an optimizer is being created
         held = [parameter for group in groups for parameter in group.get("params", ())]
         overlaps = any(id(parameter) in ours for parameter in held)
         for parameter in held:

@@ -1,4 +1,4 @@
-"""Whether a model has parameters that it did not have before: of a layer that was exchanged."""
+"""Detects parameters that are new in a model, for example in a replaced layer."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
-# A model that gets new parameters all the time is not looked at any more.
+# A model whose parameters keep changing is no longer checked.
 _MOST_CHANGES = 8
 
 
 class FollowedModel:
-    """The model that names what is recorded.
+    """The model that gives the recorded parameters their names.
 
     Attributes:
         model: A module, or a list of pairs of name and parameter, which does not change.
     """
 
     def __init__(self, model: Any, *, is_sharded: bool) -> None:
-        """Know none of its parameters yet.
+        """Start without known parameters.
 
         Args:
             model: A module, or a list of pairs of name and parameter.
-            is_sharded: Whether what shards it exchanges its parameters, forth and back.
+            is_sharded: Whether its sharding swaps its parameters back and forth.
         """
         self.model = model
         self._may_change = isinstance(model, nn.Module) and not is_sharded
@@ -32,11 +32,11 @@ class FollowedModel:
         self._changes = 0
 
     def know(self, parameters: Iterable[Tensor]) -> None:
-        """Take these for what it has; they have to be kept alive."""
+        """Mark these parameters as known; the caller must keep them alive."""
         self._known = frozenset(map(id, parameters))
 
     def has_changed(self) -> bool:
-        """Whether it has trainable parameters that are not known; :meth:`know` has to follow."""
+        """Whether it has unknown trainable parameters; :meth:`know` must be called next."""
         if not self._may_change or self._changes >= _MOST_CHANGES:
             return False
         changed = has_new_parameters(self.model, self._known)
@@ -45,14 +45,14 @@ class FollowedModel:
 
 
 def has_new_parameters(model: nn.Module, known: Container[int]) -> bool:
-    """Whether there is a trainable parameter in a model that is not known.
+    """Whether a model has an unknown trainable parameter.
 
-    A known one may have another name now, or be gone: pruning, parametrizations and
-    adapters move parameters within a model. This goes through the modules without their names,
-    which takes a fraction of the time of ``model.parameters()``.
+    A known one may have been renamed or removed: pruning, parametrizations and adapters move
+    parameters within a model. This iterates over the modules without their names, which takes a
+    fraction of the time of ``model.parameters()``.
 
     Args:
-        model: All of it is looked at.
+        model: The model, which is searched completely.
         known: Ids of parameters that are alive.
     """
     modules: list[nn.Module] = [model]

@@ -1,4 +1,4 @@
-"""Which parameters are recorded: those of the optimizer, under their names in the model."""
+"""Which parameters to record: those of the optimizer, under their names in the model."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from ..shards.shards import Shard
 from .naming import NamedParameters, listed, named_parameters, owners
 from .other_optimizers import other_optimizers
 
-# Each block and each tag has its cost in training, and whoever opens one parameter reads a block.
+# Each block and each tag costs training time, and whoever opens one parameter reads a block.
 PARAMETERS_PER_BLOCK = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """One parameter that the optimizer updates.
+    """A parameter that the optimizer updates.
 
     Attributes:
-        name: As in the layout.
-        parameter: The tensor itself.
+        name: Its name in the layout.
+        parameter: The tensor.
         group: Index of its parameter group.
-        shard: What of it this process has, where it is spread over several; else None.
+        shard: The part of it that this process has, if it is spread over several; else None.
         module: Class name of the module that it belongs to; "" if unknown.
     """
 
@@ -43,17 +43,17 @@ class Watched:
 
     @property
     def shape(self) -> torch.Size:
-        """Of the whole parameter, as it is read."""
+        """Shape of the whole parameter, as it is read."""
         return as_real(self.parameter).shape if self.shard is None else self.shard.shape
 
     def local(self) -> Tensor:
-        """Return the elements that are here."""
+        """Return the elements that this process has."""
         return self.parameter if self.shard is None else self.shard.local(self.parameter)
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What there is to record, and what a user should hear about it.
+    """What to record, and what to tell the user about it.
 
     Attributes:
         watched: The recorded parameters, in the optimizer's order.
@@ -75,12 +75,12 @@ class Parameters:
         """Describe the rows of the records.
 
         Args:
-            state: Of the optimizer.
-            elements_read: Of each parameter.
-            quantities: Those that have histograms.
-            storage: In what types each group's state is stored.
+            state: The optimizer's adapter.
+            elements_read: Number of elements read of each parameter.
+            quantities: Quantities that have histograms.
+            storage: The types that store each group's state.
         """
-        # Asked anew: another optimizer may have been made since.
+        # Asked every time: another optimizer may have been created since.
         held_by = self._other_optimizers()
         return schema.Layout(
             parameters=tuple(
@@ -117,9 +117,9 @@ class Parameters:
         )
 
     def forgotten_notice(self) -> str | None:
-        """A sentence about the parameters that no optimizer trains; None where each has one.
+        """A sentence about the parameters that no optimizer trains; None if there are none.
 
-        Not asked before the first step: until then the optimizer that holds them may be made.
+        Not called before the first step: the optimizer that holds them may be created until then.
         """
         forgotten = [
             name
@@ -132,27 +132,27 @@ class Parameters:
         sentences = []
         if renewed:
             sentences.append(
-                f"the model has another tensor now than the optimizer: {listed(renewed)} was "
-                "replaced, and no step will change the new one (add it to the optimizer, or make "
-                "the optimizer after what replaces it)"
+                f"{listed(renewed)} was replaced in the model: the optimizer still holds the old "
+                "tensor and will not update the new one (add it to the optimizer, or create the "
+                "optimizer after the replacement)"
             )
         if others:
             sentences.append(
-                f"no parameter group of the optimizer holds {listed(others)}: no step will change "
-                "them (add them to the optimizer, or set requires_grad=False if that is meant)"
+                f"trainable parameters in no parameter group: {listed(others)}. The optimizer will "
+                "not update them (add them to it, or set requires_grad=False if that is intended)"
             )
         return "; ".join(sentences) or None
 
     def _other_optimizers(self) -> list[str]:
         """Which other optimizer holds each parameter that is in no group, or "".
 
-        Those that are frozen, too: a discriminator is, while the generator takes its step.
+        Includes frozen parameters: a discriminator is frozen while the generator takes its step.
         """
         own = [w.parameter for w in self.watched]
         return other_optimizers([p for _, p in self.unoptimized], own)
 
     def fingerprint(self, state: OptimizerState) -> tuple[object, ...]:
-        """Everything a layout depends on, cheap to compare: a difference calls for a new one."""
+        """Everything that determines a layout, cheap to compare: a change requires a new layout."""
         whole = [w.parameter for w in self.watched if w.shard is None]
         return (
             [list(map(id, group["params"])) for group in state.optimizer.param_groups],
@@ -160,7 +160,8 @@ class Parameters:
             state.replaced,
             state.update_is_known,
             state.notice,
-            # Lists of what exists already, because a tuple each would be work for the collector.
+            # Lists of existing objects, because a tuple for each would be work for the garbage
+            # collector.
             [parameter.dtype for parameter in whole],
             [parameter.device for parameter in whole],
             [parameter.shape for parameter in whole],
@@ -180,11 +181,11 @@ def find_parameters(
 
     Args:
         model: A module, or pairs of name and parameter.
-        groups: Of the optimizer.
-        excluded: Names of parameters that are not to be recorded.
-        shard_of: Tells what of a parameter of this name is here, in sharded training.
-        former_names: Of the parameters that were recorded up to now, by their ids. What the model
-            has no more keeps its name.
+        groups: The optimizer's parameter groups.
+        excluded: Names of parameters not to record.
+        shard_of: Returns the part of a named parameter that is here, in sharded training.
+        former_names: Names of the parameters recorded so far, by their ids. A parameter that is no
+            longer in the model keeps its name.
 
     Raises:
         TypeError: If ``model`` is neither a module nor pairs of name and parameter.
@@ -241,20 +242,20 @@ def _notices(unnamed: list[str], skipped: list[str], twice: list[str]) -> Iterab
         yield f"the optimizer has parameters that are not in the model: {listed(outside)}"
     if twice:
         yield (
-            f"the optimizer holds {listed(twice)} more than once, and each step updates it as "
-            "often: give tied weights to one group, once"
+            f"the optimizer holds {listed(twice)} more than once, and updates it as often in each "
+            "step: give tied weights to one group, once"
         )
     if skipped:
         yield f"only dense floating-point parameters are recorded, not {listed(skipped)}"
 
 
 def _name_outside(former: str | None, otherwise: str, names: Container[str]) -> str:
-    """Return the name of a parameter that is not in the model, or not any more.
+    """Return the name of a parameter that is not, or no longer, in the model.
 
     Args:
-        former: Its name up to now; None if it has none.
-        otherwise: What it is called then.
-        names: Which are taken.
+        former: Its previous name; None if it has none.
+        otherwise: The name to use then.
+        names: Names that are taken.
     """
     if former is None:
         return _unused(otherwise, names)
@@ -270,12 +271,12 @@ def _unused(name: str, names: Container[str]) -> str:
 
 def _is_readable(name: str, parameter: Tensor) -> bool:
     if isinstance(parameter, UninitializedParameter):
-        raise ValueError(f"parameter {name} has no shape yet: run the model once before")
+        raise ValueError(f"parameter {name} has no shape yet: run the model once first")
     if parameter.is_meta:
-        raise ValueError(f"parameter {name} is on the meta device: materialise the model before")
+        raise ValueError(f"parameter {name} is on the meta device: materialise the model first")
     if not _has_float64(parameter.device):
         raise ValueError(
-            f"parameter {name} is on {parameter.device.type}, which has no float64 to add up in: "
+            f"parameter {name} is on {parameter.device.type}, which has no float64: "
             "train on the CPU or on CUDA, or leave the callback out"
         )
     is_number = parameter.is_floating_point() or parameter.is_complex()
@@ -283,7 +284,7 @@ def _is_readable(name: str, parameter: Tensor) -> bool:
 
 
 def _has_float64(device: torch.device) -> bool:
-    """Whether a device computes with it: Apple's have none, and some of Intel's."""
+    """Whether a device supports float64: Apple's do not, nor do some of Intel's."""
     if device.type == "xpu":
         return bool(getattr(torch.xpu.get_device_properties(device), "has_fp64", True))
     return device.type != "mps"

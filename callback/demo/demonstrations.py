@@ -1,4 +1,4 @@
-"""Small training runs, each with one fault and again with the fix: what a fault looks like."""
+"""Small training runs, each with one fault and again with the fix, to show the fault's effect."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Demonstration:
     """A fault.
 
     Attributes:
-        name: Of the run's folder.
+        name: Name of the run's folder.
         title: What is wrong.
         rule: Id of the rule that finds it.
-        fault: How the run with the fault trains.
-        change: What the fix changes, in the user's code.
-        fix: How the other run trains.
+        fault: Settings of the run with the fault.
+        change: What the fix changes in the user's code.
+        fix: Settings of the fixed run.
     """
 
     name: str
@@ -34,12 +34,12 @@ class Demonstration:
 
 
 _SPIKE = Settings(training=mistakes.OutlierBatch)
-# The default of torch.
+# torch's default.
 _BETAS = Settings(betas=(0.9, 0.999))
 _CLIPPED_SGD = Settings(lr=0.1, momentum=0.9, training=mistakes.NormRecorded)
 _TANH = Settings(momentum=0.9, activation=nn.Tanh)
 
-# What there is, by theme.
+# All demonstrations, by theme.
 THEMES: dict[str, tuple[Demonstration, ...]] = {
     "Learning rate": (
         Demonstration(
@@ -153,7 +153,7 @@ THEMES: dict[str, tuple[Demonstration, ...]] = {
     ),
     "Low precision": (
         Demonstration(
-            "updates_lost", "Weights in bf16 do not take the updates", "lost_updates",
+            "updates_lost", "Weights in bf16 lose their updates", "lost_updates",
             Settings(lr=2e-4, dtype=torch.bfloat16), "weights in float32",
             Settings(lr=2e-4),
         ),
@@ -192,7 +192,7 @@ def train_both(demonstration: Demonstration, folder: Path) -> tuple[float, float
     """Train with the fault into ``folder/fault`` and with the fix into ``folder/fixed``.
 
     Returns:
-        The mean loss of the last 20 steps of both.
+        The mean loss of the last 20 steps of each.
 
     Raises:
         OSError: If the folder cannot be written.

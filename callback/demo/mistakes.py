@@ -1,4 +1,4 @@
-"""Mistakes in a training loop, for the demonstrations, and loops that do the same rightly."""
+"""Mistakes in a training loop, for the demonstrations, and loops that do it right."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from .training import STEPS, Training
 
 _MIDDLE = 202
 _NEAR_THE_END = STEPS - 38
-_SCALE = 65_536  # what a GradScaler begins with
+_SCALE = 65_536  # the initial scale of a GradScaler
 
 # --- batches --------------------------------------------------------------------------------------
 
 
 class OutlierBatch(Training):
-    """One batch has inputs that are 100 times as large as the others."""
+    """The inputs of one batch are 100 times as large as the others."""
 
     def inputs(self, inputs: Tensor) -> Tensor:
-        """Return them."""
+        """Return the inputs."""
         return inputs * 100 if self.step == _MIDDLE else inputs
 
 
@@ -30,17 +30,17 @@ class MissingValue(Training):
     """One number of one batch is NaN."""
 
     def inputs(self, inputs: Tensor) -> Tensor:
-        """Return them."""
+        """Return the inputs."""
         if self.step == _MIDDLE:
             inputs[0, 0] = torch.nan
         return inputs
 
 
 class MissingValueFilled(MissingValue):
-    """The number is missing, and 0 takes its place."""
+    """The missing number is replaced by 0."""
 
     def inputs(self, inputs: Tensor) -> Tensor:
-        """Return them."""
+        """Return the inputs."""
         return super().inputs(inputs).nan_to_num()
 
 
@@ -48,14 +48,14 @@ class MissingValueFilled(MissingValue):
 
 
 class GradientsAddUp(Training):
-    """Nobody calls zero_grad()."""
+    """zero_grad() is never called."""
 
     def zero_gradients(self) -> None:
         """Do nothing."""
 
 
 class OutputsDetached(Training):
-    """Nothing is differentiated, and the error that backward() would raise is silenced."""
+    """Outputs are detached, and the error that backward() would raise is silenced."""
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return outputs that do not depend on the weights."""
@@ -65,28 +65,28 @@ class OutputsDetached(Training):
 
 
 class NormRecorded(Training):
-    """What the gradient norm was before it was clipped is recorded."""
+    """The gradient norm before clipping is recorded."""
 
     def clip_gradients(self) -> None:
-        """Clip them."""
+        """Clip the gradients."""
         assert self.settings.max_norm is not None
         norm = nn.utils.clip_grad_norm_(self.parameters(), self.settings.max_norm)
         self.debug.record(gradient_norm_before_clip=norm)
 
 
 class LossScaled(NormRecorded):
-    """Gradients still are those of the scaled loss when they are clipped."""
+    """Gradients are still scaled when they are clipped."""
 
     def backward(self, loss: Tensor) -> None:
-        """Differentiate the loss, scaled."""
+        """Differentiate the scaled loss."""
         super().backward(loss * _SCALE)
 
 
 class GradientsUnscaled(LossScaled):
-    """The scale is taken out of the gradients before they are clipped."""
+    """Gradients are unscaled before they are clipped."""
 
     def clip_gradients(self) -> None:
-        """Divide, then clip them."""
+        """Unscale, then clip the gradients."""
         for parameter in self.parameters():
             assert parameter.grad is not None
             parameter.grad /= _SCALE
@@ -97,10 +97,10 @@ class GradientsUnscaled(LossScaled):
 
 
 class LearningRateJumps(Training):
-    """From the middle on the learning rate is 100 times as high."""
+    """The learning rate jumps by a factor of 100 halfway through."""
 
     def before_step(self) -> None:
-        """Raise it."""
+        """Raise the learning rate."""
         if self.step == _MIDDLE:
             for group in self.optimizer.param_groups:
                 group["lr"] *= 100
@@ -110,17 +110,17 @@ class LayerLeftOut(Training):
     """The optimizer does not get the second layer."""
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        """Return those of the other layers."""
+        """Return the parameters of the other layers."""
         return [p for name, p in self.model.named_parameters() if not name.startswith("2.")]
 
 
 class Resumed(Training):
-    """In the middle training is resumed, with everything that it needs.
+    """Training is resumed halfway through, with everything that it needs.
 
     Attributes:
-        resumed_at: The step before which this happens.
+        resumed_at: The step before which it is resumed.
         with_state: Whether the optimizer's state is loaded, too.
-        dtype: The type that the weights get.
+        dtype: The new type of the weights.
     """
 
     resumed_at = _MIDDLE
@@ -128,7 +128,7 @@ class Resumed(Training):
     dtype = torch.float32
 
     def before_step(self) -> None:
-        """Resume."""
+        """Resume training."""
         if self.step == self.resumed_at:
             state = self.optimizer.state_dict() if self.with_state else None
             self.end()
@@ -137,13 +137,13 @@ class Resumed(Training):
 
 
 class ResumedNearTheEnd(Resumed):
-    """The same, when most is learned already."""
+    """Like :class:`Resumed`, but once most is learned."""
 
     resumed_at = _NEAR_THE_END
 
 
 class ResumedWithoutState(ResumedNearTheEnd):
-    """The checkpoint holds the weights alone."""
+    """The checkpoint holds only the weights."""
 
     with_state = False
 
@@ -155,16 +155,16 @@ class ResumedInBfloat16(Resumed):
 
 
 class StateLoadedAtEveryStep(Training):
-    """From the middle on the optimizer's state is that of a checkpoint before every step."""
+    """From halfway on, the optimizer's state is reset to a checkpoint before every step."""
 
     _checkpoint: Mapping[str, Any]
 
     def before_step(self) -> None:
-        """Load it."""
+        """Load the state."""
         if self.step == _MIDDLE:
             self._checkpoint = copy.deepcopy(self.optimizer.state_dict())
         if self.step >= _MIDDLE:
-            # What is loaded is not copied, and the step changes it.
+            # load_state_dict() does not copy, and the step would change the checkpoint.
             self.optimizer.load_state_dict(copy.deepcopy(dict(self._checkpoint)))
 
 
@@ -172,10 +172,10 @@ class StateLoadedAtEveryStep(Training):
 
 
 class DeadLayer(Training):
-    """From the start no unit of the second layer is ever active."""
+    """No unit of the second layer is ever active, from the start."""
 
     def change_weights(self) -> None:
-        """Push its units below zero."""
+        """Push the layer's units below zero."""
         second = self.model[2]
         assert isinstance(second, nn.Linear)
         second.bias.fill_(-30.0)

@@ -1,6 +1,6 @@
-"""The training that all demonstrations share: one small network on one set of made-up data.
+"""The training that all demonstrations share: one small network on one synthetic data set.
 
-What differs from run to run are the settings, and mistakes in the loop.
+Runs differ in their settings and in mistakes in the loop.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _SEED = 20
 
 
 class Training:
-    """A healthy loop, with a method for everything in which a mistake can be made.
+    """A healthy loop, with a method for each place where a mistake can be made.
 
     Attributes:
         settings: How the run trains.
-        step: The step that is being made, counted from 1.
+        step: The current step, counted from 1.
         model: The network.
         optimizer: Its optimizer.
-        debug: What records both.
+        debug: The callback that records the optimizer.
     """
 
     model: nn.Sequential
@@ -42,11 +42,11 @@ class Training:
     _scheduler: LRScheduler | None = None
 
     def __init__(self, settings: Settings, log_dir: Path) -> None:
-        """Make the network.
+        """Create the network.
 
         Args:
             settings: How the run trains.
-            log_dir: Where it is recorded.
+            log_dir: Where to record it.
         """
         self.settings, self.step = settings, 1
         self._log_dir = log_dir
@@ -69,11 +69,11 @@ class Training:
             self.end()
 
     def begin(self, steps_taken: int = 0, state: Mapping[str, Any] | None = None) -> None:
-        """Make the optimizer, and record it from now on.
+        """Create the optimizer, and start recording it.
 
         Args:
-            steps_taken: How many steps were made before.
-            state: The optimizer's state then; None if it is not loaded.
+            steps_taken: Number of steps taken before.
+            state: The optimizer's saved state; None to start without one.
         """
         self.optimizer = self._optimizer()
         if state is not None:
@@ -85,7 +85,7 @@ class Training:
             self.optimizer,
             log_dir=self._log_dir,
             total_steps=STEPS,
-            # With a state, the callback goes on from its count.
+            # With a state, the callback continues from its count.
             initial_step=steps_taken if state is None else None,
         )
 
@@ -99,22 +99,22 @@ class Training:
         """Change the initial weights."""
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        """Return what the optimizer gets."""
+        """Return the parameters to optimize."""
         return self.model.parameters()
 
     def before_step(self) -> None:
-        """Do what is to be done before the forward pass."""
+        """Hook that runs before the forward pass."""
 
     def inputs(self, inputs: Tensor) -> Tensor:
-        """Return what the network gets."""
+        """Return the network's inputs."""
         return inputs
 
     def zero_gradients(self) -> None:
-        """Forget the gradients of the step before."""
+        """Clear the gradients of the previous step."""
         self.optimizer.zero_grad()
 
     def outputs(self, inputs: Tensor) -> Tensor:
-        """Return what the network makes of its inputs."""
+        """Return the network's outputs."""
         outputs: Tensor = self.model(inputs)
         return outputs
 
@@ -123,7 +123,7 @@ class Training:
         loss.backward()  # type: ignore[no-untyped-call]
 
     def clip_gradients(self) -> None:
-        """Clip them, if the settings say so."""
+        """Clip the gradients, if the settings say so."""
         if self.settings.max_norm is not None:
             nn.utils.clip_grad_norm_(self.parameters(), self.settings.max_norm)
 
@@ -152,19 +152,20 @@ class Training:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run trains; what is not given is healthy.
+    """How a run trains; the defaults are healthy.
 
     Attributes:
         lr: Learning rate.
-        betas: Of AdamW.
-        eps: Of AdamW.
-        weight_decay: Decoupled.
-        momentum: Of SGD, which trains instead of AdamW if this is given.
-        schedule_steps: Over how many the learning rate falls to 0; None for never.
-        max_norm: To which gradients are clipped; None for no clipping.
-        dtype: Of the weights.
-        activation: After each hidden layer.
-        gain: By how much initial weights are larger than usual.
+        betas: AdamW's betas.
+        eps: AdamW's eps.
+        weight_decay: Decoupled weight decay.
+        momentum: SGD's momentum; if given, SGD trains instead of AdamW.
+        schedule_steps: Number of steps over which the learning rate falls to 0; None for a
+            constant.
+        max_norm: Norm to which gradients are clipped; None for no clipping.
+        dtype: Type of the weights.
+        activation: Activation after each hidden layer.
+        gain: Factor by which initial weights are larger than usual.
         training: The loop.
     """
 
@@ -182,7 +183,7 @@ class Settings:
 
 
 def train(settings: Settings, log_dir: Path) -> float:
-    """Train once; torch's random numbers and threads are afterwards as they were.
+    """Train once; torch's random state and number of threads are restored afterwards.
 
     Returns:
         The mean loss of the last 20 steps.
@@ -191,7 +192,7 @@ def train(settings: Settings, log_dir: Path) -> float:
         OSError: If ``log_dir`` cannot be written.
     """
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # which such small networks are fastest with
+    torch.set_num_threads(1)  # the fastest for such small networks
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_SEED)
@@ -219,7 +220,7 @@ def _network(settings: Settings) -> nn.Sequential:
 
 
 def _batches() -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs, and classes that another network draws for them."""
+    """Inputs, and classes that another network assigns to them."""
     teacher = nn.Sequential(nn.Linear(_FEATURES, 24), nn.Tanh(), nn.Linear(24, _CLASSES))
     for parameter in teacher.parameters():
         nn.init.normal_(parameter)

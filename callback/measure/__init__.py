@@ -1,1 +1,1 @@
-"""Reduces the tensors of a step to statistics and histograms."""
+"""Reduces a step's tensors to statistics and histograms."""

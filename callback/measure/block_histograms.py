@@ -1,4 +1,4 @@
-"""Histograms of what is read block by block: counted cut by cut, completed with the zeros."""
+"""Histograms of elements read block by block: counted cut by cut, then completed with zeros."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class BlockHistograms:
         """Lay out the cuts.
 
         Args:
-            panel: What is read.
-            quantities: Those to make histograms of, beside further tensors of the state.
-            device: Of what is read.
-            scratch: Memory of at least ``4 * ROW`` bytes a row of the largest block, contiguous;
+            panel: The elements that are read.
+            quantities: Quantities to make histograms of, besides additional state tensors.
+            device: Device of the elements.
+            scratch: Contiguous memory of at least ``4 * ROW`` bytes per row of the largest block;
                 overwritten by :meth:`count`.
         """
         self._panel = panel
@@ -47,16 +47,16 @@ class BlockHistograms:
         self._cuts = {b.first_row: histograms.cuts(b.row_parameter, device) for b in panel.blocks}
         most = max(block.rows for block in panel.blocks)
         self._codes = scratch.view(torch.int32).view(-1)[: most * ROW].view(most, ROW)
-        self._ends = np.append(panel.first_rows[1:], panel.rows)  # of their rows
+        self._ends = np.append(panel.first_rows[1:], panel.rows)  # of each parameter's rows
         self._counts: histograms.HistogramCounts | None = None
         self._is_there = np.ones((0, len(panel.elements)), bool)
         self.padding = np.add.reduceat(ROW - panel.row_elements, panel.first_rows)
 
     def begin(self, others: Sequence[str], is_there: npt.NDArray[np.bool_]) -> None:
-        """Begin with another step.
+        """Begin another step.
 
         Args:
-            others: Keys of further state tensors.
+            others: Keys of additional state tensors.
             is_there: Which parameters have each quantity, ``[quantities, K]``.
         """
         quantities = self.quantities(others)
@@ -67,7 +67,7 @@ class BlockHistograms:
         self._is_there = is_there
 
     def quantities(self, others: Sequence[str]) -> tuple[schema.Quantity, ...]:
-        """Return those that are counted, with further state tensors."""
+        """Return the counted quantities, including additional state tensors."""
         return (*self._quantities, *(schema.state_quantity(key) for key in others))
 
     def count(
@@ -80,10 +80,10 @@ class BlockHistograms:
         """Count a block's elements; on the host, complete the parameters that end in it.
 
         Args:
-            block: Which.
-            counted: Its elements by quantity, each ``[rows, ROW]``; None for one that is not known.
-            rows: Row values of all rows; those up to the block are computed.
-            zeros: How many elements of each row are zero, of further state tensors, likewise.
+            block: The block.
+            counted: Its elements by quantity, each ``[rows, ROW]``; None if a quantity is unknown.
+            rows: Row values of all rows, computed up to this block.
+            zeros: Number of zeros in each row of the additional state tensors, in the same layout.
         """
         assert self._counts is not None
         for cut in self._cuts[block.first_row]:
@@ -98,7 +98,7 @@ class BlockHistograms:
 
     @property
     def on_device(self) -> list[Tensor]:
-        """What is to be copied to the host for :meth:`take`."""
+        """The tensors to copy to the host for :meth:`take`."""
         return [] if self._counts is None else self._counts.on_device
 
     def take(
@@ -110,7 +110,7 @@ class BlockHistograms:
         """Return the histograms of all parameters, once after each :meth:`begin`.
 
         Args:
-            codes: Copy of what is in :attr:`on_device`.
+            codes: Copy of :attr:`on_device`.
             rows: Row values, on the host.
             zeros: See :meth:`count`; on the host.
         """
@@ -128,7 +128,7 @@ class BlockHistograms:
         cut: histograms.Cut,
         counted: Sequence[Tensor | None],
     ) -> None:
-        """Count the codes of the elements of each quantity in a cut of a block."""
+        """Count the codes of each quantity's elements in a cut of a block."""
         parameters = _shifted(cut.parameters, block.first_parameter)
         counts.begin_cut(parameters)
         for q, values in enumerate(counted):
@@ -143,7 +143,7 @@ class BlockHistograms:
                 counts.add(q, parameters, table)
 
     def _ended_in(self, block: Block, cut: histograms.Cut) -> slice:
-        """Which parameters of a cut have their last row in its block."""
+        """Which of a cut's parameters have their last row in its block."""
         parameters = _shifted(cut.parameters, block.first_parameter)
         end = block.first_row + block.rows
         stop = int(np.searchsorted(self._ends, end, side="right"))
@@ -152,12 +152,12 @@ class BlockHistograms:
     def _zero_counts(
         self, rows: npt.NDArray[Any], others: npt.NDArray[Any], parameters: slice
     ) -> list[schema.Counts]:
-        """How many elements of some parameters are zero, padding included, by quantity.
+        """Number of zeros in some parameters, padding included, by quantity.
 
         Args:
             rows: Row values, on the host.
-            others: Zeros of the rows of further quantities.
-            parameters: Which.
+            others: Number of zeros in each row of the additional quantities.
+            parameters: Which parameters.
         """
         firsts = self._panel.first_rows[parameters]
         if not len(firsts):

@@ -1,4 +1,4 @@
-"""A second look at the tensors whose sums say that something is unusual."""
+"""A second look at tensors whose sums are unusual."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from .tensors import Tensors
 def look_closer(
     tensors: Tensors, total: Mapping[str, Float64s], exact: Mapping[str, Float64s]
 ) -> Float64s:
-    """Go once more through the tensors whose sums say that something is unusual.
+    """Reread the tensors whose sums are unusual.
 
-    A sum that is not finite, because of an element or because float32 squares overflow, or one
-    that is so small that squares underflow. The former are counted; where all elements are
-    finite after all, ``exact`` gets the sum in float64.
+    A sum is unusual if it is not finite, because an element is not or because float32 squares
+    overflow, or if it is small enough for squares to underflow. Non-finite elements are counted; if
+    all elements turn out to be finite, ``exact`` gets the sum in float64.
 
     Args:
-        tensors: Of the step.
+        tensors: The step's tensors.
         total: From :func:`.parameter_sums.add_up`.
         exact: Sums over all elements, by row value; corrected in place.
 
     Returns:
-        How many elements of weight, gradient, exp_avg and exp_avg_sq are not finite, ``[K]``.
+        Number of non-finite elements of weight, gradient, exp_avg and exp_avg_sq, ``[K]``.
     """
     nonfinite = np.zeros(len(tensors["weight"]))
     for quantity, name, largest in (
         ("gradient", "g²", "max|g|"),
         ("exp_avg", "m²", "max|m|"),
         ("exp_avg_sq", "v", "max v"),
-        # The largest is NaN where one is, and only the weights before the step were gone through
-        # as a whole.
+        # The maximum is NaN if any element is, and only the weights before the step were read
+        # whole.
         ("weight", "max|w|", "max|w|"),
     ):
         sums = exact.get(name, total[name])
@@ -59,10 +59,10 @@ def look_closer(
 
 
 def _count(source: Source, adds_squares: bool) -> tuple[int, float | None]:
-    """Count what is not finite; where all elements are, return Σx² in float64 if it is wanted."""
+    """Count non-finite elements; if there are none and it is wanted, return Σx² in float64."""
     if isinstance(source, KeptGradient):
         return source.nonfinite, None if source.nonfinite else source.squares
-    if isinstance(source, Factored):  # squares already
+    if isinstance(source, Factored):  # already squares
         return sum(int(norms.nonfinite(part)) for part in source.parts(norms.CHUNK)), None
     tensor = read(source)
     if tensor.is_sparse:

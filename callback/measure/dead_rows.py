@@ -1,8 +1,8 @@
 """Which rows of a parameter, along its first dimension, have no gradient at all, and for how long.
 
-A row is what makes one output: a unit, a channel, an entry of an embedding. Rows of parameters that
-are read whole are found among the elements that are read. A sampled parameter shows few elements
-of a row, so its rows are counted where all of its elements are gone through anyway.
+A row produces one output: a unit, a channel, an entry of an embedding. The rows of a parameter that
+is read whole are checked among the elements read. A sampled parameter shows only a few elements of
+each row, so its rows are checked in a pass that covers all of its elements anyway.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class _Segments:
     """Runs of a block's elements that belong to one row, or to none.
 
     Attributes:
-        starts: Where each begins, ascending from 0.
-        rows: Index of the row among all rows that are looked at; -1 for none.
+        starts: Start of each run, ascending from 0.
+        rows: Index of the row among all checked rows; -1 for none.
     """
 
     starts: npt.NDArray[np.int64]
@@ -43,25 +43,25 @@ class _Segments:
 
 
 class DeadRows:
-    """Counts them, step by step.
+    """Counts rows without gradient, step by step.
 
     Attributes:
-        ages: Of all rows; a kernel keeps them where it reduces the steps.
+        ages: Ages of all rows; if a kernel reduces the steps, it maintains them.
     """
 
     def __init__(self, parameters: Sequence[Tensor], panel: Panel) -> None:
         """Find the rows.
 
         Args:
-            parameters: Those of ``panel``.
-            panel: What is read of them.
+            parameters: The parameters of ``panel``.
+            panel: The elements that are read.
         """
         self.ages = ages = RowAges.of(parameters, panel.sampled)
         self._sampled = panel.sampled
         self._sampled_rows = np.array([len(parameters[i]) for i in panel.sampled])
         self._is_sampled = sampled = set(panel.sampled)
         starts, rows = [np.array([0])], [np.array([-1])]
-        self._strided: list[int] = []  # whose rows do not lie one after the other
+        self._strided: list[int] = []  # whose rows are not contiguous in memory
         for i, parameter in enumerate(parameters):
             if parameter.dim() < 2 or not parameter.numel() or i in sampled:
                 continue
@@ -80,20 +80,20 @@ class DeadRows:
         }
         self._ends: dict[int, Tensor] = {}  # of a block's segments, on the device
         self._on_device: list[tuple[_Segments, Tensor]] = []
-        self._looked_at: list[int] = []  # whose rows were looked at on a device, one by one
-        # Whose gradients are gone through for sums over all elements, as they are read; also parts
-        # of parameters that are read whole, or not at all.
+        self._looked_at: list[int] = []  # whose rows were checked on a device, one by one
+        # Parameters whose gradients are passed over for sums over all elements, as they are read;
+        # this includes parts of parameters that are read whole, or not at all.
         pieces = (piece for block in panel.blocks for piece in block.parts if piece.sampled)
         self._added_up = list(dict.fromkeys(piece.parameter for piece in pieces))
         self._to_read: list[int] = []
-        self._noted: list[tuple[int, int, Tensor]] = []  # of these, on the device
+        self._noted: list[tuple[int, int, Tensor]] = []  # of these rows, on the device
 
     def begin(self, step: int, gradients: Sources) -> None:
         """Begin a record.
 
         Args:
-            step: Its number.
-            gradients: Of the parameters.
+            step: The step number.
+            gradients: Gradients of the parameters.
         """
         has_gradient = present(gradients)
         self.ages.begin(step, has_gradient)
@@ -109,8 +109,8 @@ class DeadRows:
         """Return :func:`.gradient_sums.total` of the next gradient, and note its rows.
 
         Args:
-            gradient: They come in the order in which the panel is read.
-            dtype: As there.
+            gradient: The gradient; gradients come in the order in which the panel is read.
+            dtype: See :func:`.gradient_sums.total`.
         """
         i = self._to_read.pop(0)
         if i not in self._is_sampled or not self.ages.rows[i]:
@@ -123,18 +123,18 @@ class DeadRows:
         """Note the rows of a sampled gradient.
 
         Args:
-            index: Of the parameter among those of ``panel.sampled``.
-            has_gradient: Of each row.
+            index: Index of the parameter among ``panel.sampled``.
+            has_gradient: Whether each row has a gradient.
         """
         self.ages.mark(self._sampled[index], 0, has_gradient)
 
     def look_at(self, block: Block, gradient: Tensor, mask: Tensor) -> None:
-        """Look at the gradients of a block; does not wait for a device.
+        """Check the gradients of a block, without waiting for a device.
 
         Args:
-            block: Of the panel.
+            block: A block of the panel.
             gradient: ``[rows, ROW]``.
-            mask: bool, likewise; overwritten.
+            mask: bool ``[rows, ROW]``; overwritten.
         """
         segments = self._segments[block.first_row]
         if (segments.rows < 0).all():
@@ -153,15 +153,15 @@ class DeadRows:
             self._note(segments, np.logical_or.reduceat(nonzero.numpy(), segments.starts))
 
     def counts(self, gradients: Sequence[Source | None]) -> list[Tensor]:
-        """Return what :meth:`fractions` needs of what lies on a device: int32 and bool, 1-D.
+        """Return the on-device inputs of :meth:`fractions`: int32 and bool, 1-D.
 
         Args:
-            gradients: Of the parameters.
+            gradients: Gradients of the parameters.
         """
         counts = [counts for _, counts in self._on_device]
         flags = [is_alive for _, _, is_alive in self._noted]
         self._looked_at = []
-        for i in self._strided:  # now, because later each would be waited for
+        for i in self._strided:  # now, because later each would cause a wait
             gradient = gradients[i]
             if isinstance(gradient, Tensor) and gradient.device.type != "cpu":
                 self._looked_at.append(i)
@@ -175,17 +175,17 @@ class DeadRows:
         gradients: Sequence[Source | None],
         of_sampled: Float64s,
     ) -> tuple[Float64s, Float64s]:
-        """Return the share of rows without gradient at this record, and of idle ones.
+        """Return this record's shares of rows without gradient and of idle rows.
 
         Args:
-            counts: The first of :meth:`counts`, on the host.
-            flags: The second, likewise.
-            gradients: Of the parameters.
-            of_sampled: How many rows of each sampled parameter have no gradient; NaN for a vector.
+            counts: The first result of :meth:`counts`, on the host.
+            flags: The second result, on the host.
+            gradients: Gradients of the parameters.
+            of_sampled: Number of rows without gradient in each sampled parameter; NaN for a vector.
 
         Returns:
-            Each ``[parameters]``; NaN for a parameter of less than two dimensions and for one
-            without a gradient; the second see :class:`.row_ages.RowAges`, too.
+            Each ``[parameters]``; NaN for a parameter with fewer than two dimensions or without a
+            gradient. For the second, also see :class:`.row_ages.RowAges`.
         """
         self._note_flags(counts, flags)
         for i in self._strided:
@@ -200,7 +200,7 @@ class DeadRows:
         return fractions, self.ages.idle_fractions(self.ages.idle())
 
     def _note_flags(self, counts: npt.NDArray[np.int32], flags: Flags) -> None:
-        """Note what was found on a device."""
+        """Note the results from a device."""
         ends = np.cumsum([len(segments.rows) for segments, _ in self._on_device])
         for (segments, _), of_block in zip(self._on_device, np.split(counts, ends), strict=False):
             self._note(segments, of_block > 0)
@@ -232,7 +232,7 @@ def _cut(starts: npt.NDArray[np.int64], rows: npt.NDArray[np.int32], block: Bloc
 
 
 def rows_are_runs(parameter: Tensor) -> bool:
-    """Whether rows follow one another in the order in which the elements are read."""
+    """Whether rows are contiguous in the order in which the elements are read."""
     if not has_no_gaps(parameter):
         return True  # such a parameter is read in the order of its indices
     return len(parameter) == 1 or parameter.stride(0) == parameter.numel() // len(parameter)

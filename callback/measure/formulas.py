@@ -1,8 +1,8 @@
-"""The formula of each statistic, from the sums of whole parameters: pure functions, in float64.
+"""The formula of each statistic, from sums over whole parameters: pure functions, in float64.
 
-:data:`FORMULAS` has one function for each of :data:`tb_adam_plugin.schema.STATISTICS`. What a
-statistic needs its row of that catalogue says; :func:`finish` leaves it out where that is lacking,
-so that a formula may take it for granted. The symbols are those of :mod:`.row_value_table`.
+:data:`FORMULAS` has one function for each of :data:`tb_adam_plugin.schema.STATISTICS`. The
+catalogue lists what each statistic needs; :func:`finish` skips it if a need is not met, so its
+formula need not check. The symbols are those of :mod:`.row_value_table`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from .parameter_sums import ParameterSums
 from .row_value_table import LEAST_BEFORE
 from .sampling_error import REGRESSORS, relative_errors
 
-# Where a step has what statistics need. The other needs are of an optimizer as a whole: those that
-# it lacks the layout names.
+# Whether a step meets a need of the statistics. The other needs concern an optimizer as a whole:
+# the layout names the unmet ones.
 _HAS: Mapping[schema.Need, Callable[[ParameterSums], Flags]] = {
     "gradient": lambda p: p.has_gradient,
     "previous step": lambda p: p.begun,
@@ -30,9 +30,9 @@ _HAS: Mapping[schema.Need, Callable[[ParameterSums], Flags]] = {
     "rounded exp_avg": lambda p: p.rounds_exp_avg,
     "rounded exp_avg_sq": lambda p: p.rounds_exp_avg_sq,
 }
-# What is known of a parameter without elements, too.
+# Defined even for a parameter without elements.
 _OF_NOTHING = ("nonfinite_count", "update_rms_standard_error")
-# Which of :data:`_HAS`, and at last elements, each statistic needs: 1 or 0.
+# Which of :data:`_HAS`, and in the last row elements, each statistic needs: 1 or 0.
 _NEEDS = np.array(
     [
         [*(need in statistic.needs for need in _HAS), statistic.name not in _OF_NOTHING]
@@ -43,7 +43,7 @@ _NEEDS = np.array(
 
 
 def finish(p: ParameterSums) -> npt.NDArray[np.float32]:
-    """Complete the formulas.
+    """Evaluate the formulas.
 
     Returns:
         float32 ``[K, len(schema.STATISTICS)]``; NaN where a statistic is not defined.
@@ -75,7 +75,7 @@ def _weight_rms(p: ParameterSums) -> Float64s:
 def _update_to_weight_ratio(p: ParameterSums) -> Float64s:
     update_rms = _update_rms(p)
     ratio = np.where(np.isfinite(update_rms), update_rms / _weight_rms(p), np.nan)
-    return np.where(update_rms == 0, 0.0, ratio)  # where a weight of 0 stays 0, too
+    return np.where(update_rms == 0, 0.0, ratio)  # also where a weight of 0 stays 0
 
 
 def _gradient_kurtosis(p: ParameterSums) -> Float64s:
@@ -89,7 +89,7 @@ def _elasticity(p: ParameterSums) -> Float64s:
 
 
 def _zeros(p: ParameterSums, name: str) -> Float64s:
-    """How many elements that were read are zero, by the name of the row value."""
+    """Number of zeros among the elements read, by the name of the row value."""
     return p.total[name] - p.padding
 
 
@@ -130,7 +130,7 @@ def _direction_rms(p: ParameterSums) -> Float64s:
 def _gradient_surprise(p: ParameterSums) -> Float64s:
     c, total = p.coefficients, p.total
     from_after = total["v"] - c["exp_avg_sq_weight"] * total["g'²"]
-    # What is left where a difference of float32 numbers all but cancels is their rounding.
+    # If two nearly equal float32 numbers are subtracted, only their rounding error is left.
     from_after = np.where(from_after < LEAST_BEFORE * total["v"], np.nan, from_after)
     before = np.where(
         p.second_moment_before_is_known, total["v before"], from_after / c["exp_avg_sq_decay"]
@@ -163,7 +163,7 @@ def _momentum_gradient_cosine(p: ParameterSums) -> Float64s:
 
 
 def _epsilon_fraction(p: ParameterSums, name: str) -> Float64s:
-    # The padding counts, too, where it is below eps: 0 is not below 0.
+    # The padding is counted as below eps, too, unless eps is 0: 0 is not below 0.
     return (p.total[name] - p.padding * (p.coefficients["eps"] > 0)) / p.elements_read
 
 
@@ -181,7 +181,7 @@ def _update_slope(p: ParameterSums) -> Float64s:
 
 def _second_moment_frozen_fraction(p: ParameterSums) -> Float64s:
     counted = p.total["v frozen"] / (p.elements_read - _zeros(p, "v=0"))
-    # Of float32 numbers v none as a rule for which ``decay · v`` rounds back to v.
+    # In float32, usually no v satisfies round(``decay · v``) == v.
     in_float32 = np.where(1 - p.coefficients["exp_avg_sq_decay"] > 2**-23, 0.0, np.nan)
     of_other_types = np.where(p.rounds_exp_avg_sq, np.nan, in_float32)
     return np.where(p.halves_exp_avg_sq, counted, of_other_types)
@@ -207,7 +207,7 @@ def _weight_decay_ratio(p: ParameterSums) -> Float64s:
 
 
 def _cosine(product: Float64s, first: Float64s, second: Float64s) -> Float64s:
-    # Squares below this have lost digits in float32, so that the quotient would be noise.
+    # Squares below this have lost digits in float32, so the quotient would be noise.
     lost = np.minimum(first, second) < 1e-30
     cosine = product / np.sqrt(first * second)
     return np.where(lost, np.nan, np.minimum(np.maximum(cosine, -1), 1))
@@ -225,7 +225,7 @@ def _update_rms_standard_error(p: ParameterSums) -> Float64s:
     return errors
 
 
-# By the name of the statistic: float64 ``[K]`` of the sums of ``K`` parameters.
+# By name of the statistic: float64 ``[K]`` from the sums of ``K`` parameters.
 FORMULAS: Mapping[str, Callable[[ParameterSums], Float64s]] = {
     "update_to_weight_ratio": _update_to_weight_ratio,
     "update_rms": _update_rms,

@@ -1,9 +1,9 @@
-"""Histograms of float32 values by the bits of the float: no logarithm, no range of the data.
+"""Histograms of float32 values from the bits of the float: no logarithm, no data-dependent range.
 
-The upper 11 bits of a float32 (sign, exponent, top two mantissa bits) are a code, and a bin is a
-code. So one shift and one count serve all parameters of a block. On the device the codes are
-counted, on the host the counts of codes become bins. :func:`tb_adam_plugin.schema.count_values`
-says what a histogram is; these functions equal it exactly.
+The upper 11 bits of a float32 (sign, exponent, top two mantissa bits) form a code, and each code is
+a bin. So one shift and one count serve all parameters of a block. Codes are counted on the device;
+the host turns the counts into bins. The result equals that of
+:func:`tb_adam_plugin.schema.count_values`, which defines a histogram, exactly.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ COUNTS = schema.BINS + len(schema.SPECIAL)
 _SHIFT = 21
 CODES = 1 << (32 - _SHIFT)
 _CODES_PER_SIGN = CODES // 2
-# Codes of one sign: below _NORMAL zero and subnormals, from _INFINITE on infinity and NaN.
+# Codes of one sign: below _NORMAL are zero and subnormals, from _INFINITE on infinity and NaN.
 _NORMAL = 1 << (23 - _SHIFT)
 _INFINITE = 255 << (23 - _SHIFT)
-# Of more parameters a table of codes, 16 KB each, would be larger than the rows that it counts.
+# For more parameters, the table of codes (16 KB each) would be larger than the rows it counts.
 _PARAMETERS_AT_ONCE = 64
-# Of so few the table is small enough to be made anew each time.
+# For so few, the table is small enough to be allocated each time.
 _FEW_PARAMETERS = 32
 _CODES_AT_ONCE = 1 << 14
 _ZERO, _SUBNORMAL, _NEGATIVE_INFINITY, _POSITIVE_INFINITY, _NAN = range(schema.BINS, COUNTS)
 
 
 def code_offsets(row_parameter: Tensor) -> Tensor:
-    """Return what :func:`count_rows` adds to a row's codes: int32 ``[rows, 1]``.
+    """Return the offsets that :func:`count_rows` adds to a row's codes: int32 ``[rows, 1]``.
 
     Args:
         row_parameter: Index of each row's parameter within the block, ``[rows]``.
@@ -47,17 +47,17 @@ def code_offsets(row_parameter: Tensor) -> Tensor:
 
 
 class CodeTable:
-    """Memory on the host for counting the codes of many parameters.
+    """Host memory for counting the codes of many parameters.
 
-    ``torch.bincount`` asks the allocator for an aligned megabyte each time. What is allocated
-    meanwhile leaves holes that are too small for the next one, and the process grows.
+    ``torch.bincount`` requests an aligned megabyte from the allocator each time. Allocations made
+    in between leave holes that are too small for the next request, and the process grows.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
         """Make room for as many parameters as are counted at once.
 
         Args:
-            dtype: Of the counts, an integer type.
+            dtype: Integer type of the counts.
         """
         host = torch.device("cpu")
         self._table = lasting.zeros((_PARAMETERS_AT_ONCE * CODES,), dtype, host)
@@ -65,7 +65,7 @@ class CodeTable:
         self._ones = lasting.zeros((_CODES_AT_ONCE,), dtype, host).fill_(1)
 
     def count(self, codes: Tensor, length: int) -> Tensor:
-        """Return how often each of the codes from 0 on occurs, integer ``[length]``.
+        """Return how often each code from 0 on occurs, integer ``[length]``.
 
         Args:
             codes: int32, 1-D.
@@ -92,18 +92,19 @@ def count_rows(
         rows: float32 ``[rows, n]``, contiguous. Padding must be +0.
         offsets: From :func:`code_offsets`.
         parameters: Number of parameters in the block.
-        scratch: int32, shaped as ``rows``; overwritten.
-        table: Where rows of the host are counted; None for those of a device.
+        scratch: int32, same shape as ``rows``; overwritten.
+        table: The table for rows on the host; None for rows on a device.
 
     Returns:
         Integer ``[parameters, CODES]``: negative codes ascending with magnitude, then positive.
         Valid until the next call with the same table.
     """
     if table is None:
-        # A NaN whose upper mantissa bits are zero has the code of infinity. Looking at that count
-        # would wait for the device, so there each NaN is made the usual one, which has not.
+        # A NaN whose upper mantissa bits are zero has the code of infinity. Checking for that count
+        # would wait for the device, so there each NaN is replaced by the default one, whose code
+        # differs.
         rows = torch.where(rows != rows, torch.nan, rows)
-    # An arithmetic shift: the codes of negative values are -1024 to -1, ascending with magnitude.
+    # An arithmetic shift: negative values get the codes -1024 to -1, ascending with magnitude.
     codes = torch.bitwise_right_shift(rows.view(torch.int32), _SHIFT, out=scratch).add_(offsets)
     count = _count_on_device if table is None else table.count
     counts = count(codes.view(-1), parameters * CODES).view(parameters, CODES)
@@ -119,16 +120,16 @@ def to_bins(
 
     Args:
         codes: From :func:`count_rows`, on the host, ``[parameters, CODES]``.
-        quantity: Whose bins.
-        counts: Integer ``[parameters, COUNTS]`` in the order of the wire, overwritten. Zeros are
-            counted as subnormal, whose code they share, until :func:`separate_zeros`.
+        quantity: The quantity whose bins to use.
+        counts: Integer ``[parameters, COUNTS]`` in the order of the wire format, overwritten. Zeros
+            are counted as subnormal, whose code they share, until :func:`separate_zeros`.
     """
     table = codes.reshape(-1, 2, _CODES_PER_SIGN)
     negative, positive = table[:, 0], table[:, 1]
     per_sign = schema.BINS // 2 if quantity.signed else schema.BINS
     first = (quantity.lowest_exponent + 127) * schema.BINS_PER_OCTAVE
     end = first + per_sign
-    # Of long runs torch makes sums several times faster than NumPy.
+    # torch sums long runs several times faster than NumPy.
     by_sign = torch.from_numpy(table)
     below = by_sign[:, :, _NORMAL:first].sum(2).numpy()
     above = by_sign[:, :, end:_INFINITE].sum(2).numpy()
@@ -148,12 +149,13 @@ def to_bins(
 
 
 def separate_zeros(counts: npt.NDArray[Any], zeros: schema.Counts, padding: schema.Counts) -> None:
-    """Tell zeros from the smallest subnormal numbers, and leave out the padding.
+    """Separate zeros from the smallest subnormal numbers, and exclude the padding.
 
     Args:
         counts: From :func:`to_bins`, ``[parameters, COUNTS]``, changed in place.
-        zeros: How many of a parameter's row elements are zero, padding included, ``[parameters]``.
-        padding: How many of its row elements are padding, ``[parameters]``.
+        zeros: Number of zeros among each parameter's row elements, padding included,
+            ``[parameters]``.
+        padding: Number of padding elements in its rows, ``[parameters]``.
     """
     counts[:, _ZERO] = zeros - padding
     counts[:, _SUBNORMAL] -= zeros
@@ -163,8 +165,8 @@ class Cut(NamedTuple):
     """Some of a block's rows, whose codes are counted together.
 
     Attributes:
-        rows: Within the block.
-        parameters: Those of the rows, within the block.
+        rows: Indices within the block.
+        parameters: The rows' parameters, within the block.
         offsets: From :func:`code_offsets`.
     """
 
@@ -174,11 +176,11 @@ class Cut(NamedTuple):
 
 
 def cuts(row_parameter: npt.NDArray[np.int64], device: torch.device) -> list[Cut]:
-    """Cut a block into rows of so few parameters that the tables of their codes are small.
+    """Cut a block into rows of few enough parameters to keep the tables of their codes small.
 
     Args:
         row_parameter: Index of each row's parameter within the block, ``[rows]``, ascending from 0.
-        device: Of the rows. Where that is not the CPU there is one cut: each would be a launch.
+        device: Device of the rows. If it is not the CPU there is one cut: each would be a launch.
     """
     parameters = int(row_parameter[-1]) + 1
     most = _PARAMETERS_AT_ONCE if device.type == "cpu" else parameters
@@ -194,10 +196,10 @@ def cuts(row_parameter: npt.NDArray[np.int64], device: torch.device) -> list[Cut
 class HistogramCounts:
     """Histograms of all parameters of a device, filled cut by cut.
 
-    Of a parameter that is counted to its end only the counts that are not 0 are kept.
+    Once a parameter is complete, only its nonzero counts are kept.
 
     Attributes:
-        quantities: Of which there are histograms.
+        quantities: Quantities that have histograms.
         table: For :func:`count_rows`.
     """
 
@@ -210,22 +212,23 @@ class HistogramCounts:
         """Make room.
 
         Args:
-            quantities: What is counted.
-            elements: How many elements of each parameter are read, padding included.
-            device: Where :func:`count_rows` counts.
+            quantities: Quantities to count.
+            elements: Number of elements read of each parameter, padding included.
+            device: Device on which :func:`count_rows` counts.
         """
         self.quantities = tuple(quantities)
-        # No count is larger than the elements that are read, and of many parameters these are many.
+        # No count exceeds the number of elements read, so a small type saves memory for many
+        # parameters.
         most = int(elements.max(initial=0))
         self._type = next(t for t in (np.int16, np.int32, np.int64) if most <= np.iinfo(t).max)
         self._counts: npt.NDArray[np.integer[Any]] = np.zeros(
             (0, len(self.quantities), COUNTS), self._type
         )
         self._parameters = len(elements)
-        self._ended: _Joined | None = None  # those of the parameters that are counted to their end
-        # The codes of the last parameter of the last cut, which may go on in the next block.
+        self._ended: _Joined | None = None  # of the completed parameters
+        # The codes of the last parameter of the last cut, which may continue in the next block.
         self._unfinished: dict[int, tuple[int, npt.NDArray[np.integer[Any]]]] = {}
-        # The codes of a parameter are added to those of its earlier rows, in the table's type.
+        # A parameter's codes are added to those of its earlier rows, in the table's type.
         table_type = torch.int64 if self._type is np.int64 else torch.int32
         self.table = CodeTable(table_type) if device.type == "cpu" else None
         self._codes: Tensor | None = None
@@ -234,17 +237,17 @@ class HistogramCounts:
             self._codes = torch.zeros(shape, dtype=torch.int32, device=device)
 
     def begin(self) -> None:
-        """Begin with another step."""
+        """Begin another step."""
         self._unfinished.clear()
         self._ended = _Joined(self._parameters, len(self.quantities), self._type)
         if self._codes is not None:
             self._codes.zero_()
 
     def begin_cut(self, parameters: slice) -> None:
-        """Begin with a cut.
+        """Begin a cut.
 
         Args:
-            parameters: Those with a row in it.
+            parameters: The parameters with a row in it.
         """
         if self._codes is None:
             self._clear(parameters.stop - parameters.start)
@@ -253,8 +256,8 @@ class HistogramCounts:
         """Add the codes of a quantity of a cut.
 
         Args:
-            index: Of the quantity.
-            parameters: Those of the cut, among all.
+            index: Index of the quantity.
+            parameters: The cut's parameters, among all.
             table: From :func:`count_rows`.
         """
         if self._codes is not None:
@@ -269,7 +272,7 @@ class HistogramCounts:
 
     @property
     def on_device(self) -> list[Tensor]:
-        """What is to be copied to the host for :meth:`take_codes`."""
+        """The tensors to copy to the host for :meth:`take_codes`."""
         return [] if self._codes is None else [self._codes]
 
     def end_cut(
@@ -278,13 +281,13 @@ class HistogramCounts:
         padding: schema.Counts,
         is_there: npt.NDArray[np.bool_],
     ) -> None:
-        """Complete the histograms of the first parameters of a cut, which end in its block.
+        """Complete the histograms of a cut's first parameters, which end in its block.
 
         Args:
             zeros: By quantity, as for :func:`separate_zeros`.
-            padding: See there.
-            is_there: Which have the quantity, ``[quantities, parameters]``; the others have no
-                counts.
+            padding: As for :func:`separate_zeros`.
+            is_there: Which parameters have the quantity, ``[quantities, parameters]``; the others
+                have no counts.
         """
         if not len(padding):
             return
@@ -305,10 +308,10 @@ class HistogramCounts:
         """Complete the histograms that were counted on a device.
 
         Args:
-            on_host: Copy of what is in :attr:`on_device`.
-            zeros: See :meth:`end_cut`, of all parameters.
-            padding: Likewise.
-            is_there: Likewise.
+            on_host: Copy of :attr:`on_device`.
+            zeros: See :meth:`end_cut`; of all parameters.
+            padding: See :meth:`end_cut`; of all parameters.
+            is_there: See :meth:`end_cut`; of all parameters.
         """
         for first in range(0, len(padding), _PARAMETERS_AT_ONCE):
             some = slice(first, first + _PARAMETERS_AT_ONCE)
@@ -333,7 +336,7 @@ class HistogramCounts:
 
 
 class _Joined:
-    """Histograms that are put together as they come: parts to be joined would be there twice."""
+    """Histograms assembled as they arrive: joining parts would hold them in memory twice."""
 
     def __init__(self, parameters: int, quantities: int, dtype: type[np.integer[Any]]) -> None:
         self._bitmaps = np.empty((parameters, quantities, -(-COUNTS // 8)), np.uint8)
@@ -354,14 +357,14 @@ class _Joined:
 
 
 def _count_on_device(codes: Tensor, length: int) -> Tensor:
-    # torch.bincount waits for the device to learn the largest code.
+    # torch.bincount waits for the device to find the largest code.
     table = torch.zeros(length, dtype=torch.int32, device=codes.device)
     ones = torch.ones((), dtype=torch.int32, device=codes.device).expand(codes.shape)
     return table.index_add_(0, codes, ones)
 
 
 def _separate_nan(table: Tensor, rows: Tensor, offsets: Tensor) -> None:
-    """Move the NaN with the code of infinity to the next code, which only NaN have."""
+    """Move NaNs that have the code of infinity to the next code, which only NaNs have."""
     owner = torch.div(offsets[:, 0], CODES, rounding_mode="floor")
     for sign, infinity in enumerate((-torch.inf, torch.inf)):
         code = sign * _CODES_PER_SIGN + _INFINITE

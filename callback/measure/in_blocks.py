@@ -1,4 +1,4 @@
-"""A step reduced block by block, with torch's operations: the way that every step can go."""
+"""A step reduced block by block, with torch's operations: the way that works for every step."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _MOST_SENT = 8
 
 
 class BlockReduction:
-    """Reduces the rows of a panel, whatever the optimizer, the device and the tensors are.
+    """Reduces the rows of a panel, for any optimizer, device and tensors.
 
     Attributes:
-        row_ages: Of the rows along the first dimension; whoever reduces a step keeps them.
+        row_ages: Ages of the rows along the first dimension, maintained by whatever reduces a step.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class BlockReduction:
         quantities: Sequence[schema.Quantity],
         dtype: torch.dtype,
     ) -> None:
-        """Lay out what is read, and take the memory for a block.
+        """Lay out the elements to read, and allocate the memory for a block.
 
         Args:
-            parameters: On one device.
-            state: Of their optimizer.
-            panel: What is read of them.
-            quantities: Those to make histograms of, beside further tensors of the state.
-            dtype: Of the elements as they are read: float32, or float64.
+            parameters: Parameters on one device.
+            state: The optimizer's adapter.
+            panel: The elements read of the parameters.
+            quantities: Quantities to make histograms of, besides additional state tensors.
+            dtype: Type in which elements are read: float32 or float64.
         """
         self._state = state
         self._panel = panel
@@ -71,11 +71,11 @@ class BlockReduction:
         self.row_ages = self._dead_rows.ages
         self._row_parameter = to_device(panel.row_parameter, self._device)
         self._before: dict[str, Tensor] = {}  # rows of the moments that are stored rounded
-        self._sent: dict[tuple[str, bytes], Tensor] = {}  # what each row has, by what was sent
+        self._sent: dict[tuple[str, bytes], Tensor] = {}  # values by row, keyed by what was sent
         most = max(block.rows for block in panel.blocks)
         self._scratch = self._lasting(row_values.SCRATCH + 1, most, ROW)
         self._masks = lasting.zeros((row_values.MASKS, most, ROW), torch.bool, self._device)
-        # Codes are made of what has been reduced: the first scratch is free by then.
+        # Codes are computed after the block is reduced: the first scratch is free by then.
         self._histograms = BlockHistograms(panel, quantities, self._device, self._scratch[0])
 
     @functools.cached_property
@@ -95,25 +95,25 @@ class BlockReduction:
         return True
 
     def keep_gradients(self, gradients: Mapping[int, Tensor]) -> dict[int, KeptGradient]:
-        """Keep what a record needs of sampled gradients that the step is about to overwrite.
+        """Keep what a record needs of sampled gradients before the step overwrites them.
 
         Args:
-            gradients: As they are read, by parameter.
+            gradients: The gradients, in the form in which they are read, by parameter.
         """
         return keep_rows(self._panel, gradients, self._dtype)
 
     def take_over(self, before: dict[str, Tensor]) -> None:
-        """Go on where the panel has the weights before the step already.
+        """Continue from a panel that already has the weights before the step.
 
         Args:
-            before: The moments that were kept, as rows, ``[rows, ROW]``; overwritten.
+            before: Copies of the moments, as rows, ``[rows, ROW]``; overwritten.
         """
         self._before = before
         if "exp_avg_sq" in before:
             row_values.row_second_moment_before(before["exp_avg_sq"], self._rows)
 
     def formula(self, step: StepTensors) -> tuple[Tensor, Coefficients]:
-        """Return how many steps each parameter has taken, float64 ``[K]``, and its numbers."""
+        """Return each parameter's step count, float64 ``[K]``, and its coefficients."""
         steps = self._steps(step.states)
         return steps, self._state.coefficients(StepTable(step.groups, step.states, steps))
 
@@ -136,12 +136,12 @@ class BlockReduction:
         return self._on_host(step, numbers, zeros)
 
     def _on_host(self, step: StepTensors, numbers: Tensor, zeros: Tensor) -> Reduced:
-        """Bring what was reduced to the host, in one copy; add it up and complete the counts.
+        """Copy the results to the host at once, add them up and complete the counts.
 
         Args:
-            step: What was reduced.
-            numbers: Step counts, then the coefficients, float64, where the optimizer keeps these.
-            zeros: How many elements of each row are zero, of further state tensors.
+            step: The reduced step.
+            numbers: Step counts, then the coefficients, float64, on the device of the step counts.
+            zeros: Number of zeros in each row of the additional state tensors.
         """
         panel = self._panel
         parts = [self._totals(q, step) for q in OVER_ALL] if panel.sampled else []
@@ -174,12 +174,12 @@ class BlockReduction:
         )
 
     def _totals(self, quantity: str, step: StepTensors) -> tuple[Tensor, list[int]]:
-        """Return what is known of all elements of the sampled tensors; see :meth:`Panel.totals`."""
+        """Return the sums over all elements of the sampled tensors; see :meth:`Panel.totals`."""
         if quantity != "gradient":
             return self._panel.totals(quantity)
         length = len(gradient_sums.SUMS)
         found, starts = self._panel.totals(quantity, length)
-        found = found.double()  # where all of them are zeros
+        found = found.double()  # if all of them are zeros
         for i, gradient in kept_among(step.gradients).items():
             at = starts[self._panel.sampled.index(i)]
             found[at : at + length] = gradient.sums
@@ -188,15 +188,15 @@ class BlockReduction:
     def _over_all(
         self, parts: Sequence[npt.NDArray[Any]], starts: Sequence[Sequence[int]], step: StepTensors
     ) -> tuple[dict[str, Float64s], Float64s]:
-        """Add up what the parts of sampled tensors came to: sums, or the squares of norms.
+        """Combine the parts of sampled tensors: add up sums, or the squares of norms.
 
         Args:
-            parts: Of each quantity, on the host; there may be more.
-            starts: Where the first one of each tensor is; nothing where none is sampled.
-            step: What was reduced.
+            parts: Parts of each quantity, on the host; there may be extra ones.
+            starts: Index of each tensor's first part; empty if no tensor is sampled.
+            step: The reduced step.
 
         Returns:
-            The sums by row value, and how many rows of each tensor have no gradient.
+            The sums by row value, and each tensor's number of rows without gradient.
         """
         exact, dead = {}, np.zeros(0)
         for quantity, of_all, at in zip(OVER_ALL, parts, starts, strict=False):
@@ -222,19 +222,19 @@ class BlockReduction:
         return rows
 
     def second_moment(self, quantity: str, rows: Tensor) -> Tensor:
-        """Square in place what the optimizer keeps as a root."""
+        """Square in place what the optimizer stores as a root."""
         is_root = quantity == "exp_avg_sq" and self._state.exp_avg_sq_is_root
         return rows.mul_(rows) if is_root else rows
 
     def _total_of(self, quantity: str) -> Total:
-        """How a quantity is added up over all elements."""
+        """How to sum a quantity over all elements."""
         if quantity == "gradient":
             return self._dead_rows.total
         is_sum = quantity == "exp_avg_sq" and not self._state.exp_avg_sq_is_root
         return norms.partial_sums if is_sum else norms.partial_norms
 
     def _steps(self, states: Sequence[ParameterState | None]) -> Tensor:
-        """Steps that each parameter has taken: float64 ``[K]``, where the optimizer keeps them."""
+        """Return each parameter's step count: float64 ``[K]``, on the device that stores it."""
         counts = [0.0 if s is None else s.step for s in states]
         device = next(
             (c.device for c in counts if isinstance(c, Tensor) and c.device.type != "cpu"), None
@@ -253,11 +253,11 @@ class BlockReduction:
         return torch.stack([c.to(torch.float64).view(()) for c in tensors])
 
     def _knows_update(self, step: StepTensors) -> bool:
-        """Whether the formula can be used: where nothing has a state yet, it lacks tensors."""
+        """Whether the formula can be used: before any state exists, tensors are missing."""
         return self._state.update_is_known and bool(present(step.states).any())
 
     def _plan(self, c: Coefficients, step: StepTensors) -> row_values.Plan:
-        plain, decays = False, True  # which is right for any numbers: a device is not asked
+        plain, decays = False, True  # correct for any values: a device is not asked
         if c.weight_decay.device.type == "cpu":
             decays = bool((c.weight_decay != 0).any())
             plain = bool((c.gradient_sign == 1).all() and (c.coupled_weight_decay == 0).all())
@@ -286,7 +286,7 @@ class BlockReduction:
         if self._device.type == "cpu":
             return torch.from_numpy(of_parameters)[self._row_parameter, None]
         key = (of_parameters.dtype.str, of_parameters.tobytes())
-        if key not in self._sent:  # mostly the values of the record before
+        if key not in self._sent:  # usually equal to the previous record's values
             if len(self._sent) > _MOST_SENT:
                 self._sent.clear()
             sent = to_device(of_parameters, self._device)
@@ -294,7 +294,7 @@ class BlockReduction:
         return self._sent[key]
 
     def _reduce(self, step: StepTensors, coefficients: Coefficients, zeros: Tensor) -> None:
-        """Fill the row values and count the codes of the histograms, block by block."""
+        """Fill in the row values and count the codes of the histograms, block by block."""
         numbers = row_values.RowCoefficients(coefficients, self._row_parameter, self._dtype)
         plan = self._plan(coefficients, step)
         smallest = self._by_row(step.stored.smallest_normal.astype(_NUMPY[self._dtype]))
@@ -332,9 +332,9 @@ class BlockReduction:
         """Read a block.
 
         Args:
-            block: Which.
-            step: Says what there is.
-            tensors: Of the step, without gradients that were kept before it.
+            block: The block.
+            step: Tells which tensors exist.
+            tensors: The step's tensors, without gradients that were kept before it.
             there: Which moments any parameter has.
             update: Where the update goes, ``[rows, ROW]``.
         """
@@ -360,7 +360,7 @@ class BlockReduction:
     def _counted(
         self, elements: row_values.BlockValues, direction: Tensor | None, others: Sequence[str]
     ) -> list[Tensor | None]:
-        """Return the elements that have a histogram, by quantity."""
+        """Return the elements that are counted in histograms, by quantity."""
         counted = [
             direction if q.name == "normalized_update" else getattr(elements, q.name)
             for q in self._histograms.quantities(())
@@ -380,6 +380,6 @@ class BlockReduction:
         sources = step.by_quantity.get(quantity.name)
         if sources is not None:
             return present(sources)
-        # The update, which all have, or what the moments make.
+        # The update always exists; the others need the moments.
         is_known = quantity.name != "normalized_update" or self._knows_update(step)
         return np.full(len(self._is_complex), is_known)

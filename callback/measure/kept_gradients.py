@@ -1,7 +1,7 @@
-"""What is kept of gradients that a step is about to overwrite.
+"""Parts of gradients kept before a step overwrites them.
 
-Those that are read whole are copied. Of a sampled one the rows that are read are kept, and what is
-known of all of its elements: a copy would be as large as the parameter.
+Gradients that are read whole are copied. For a sampled one, the rows that are read and the sums
+over all elements are kept: a copy would be as large as the parameter.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from .tensors import Sources
 class KeptGradient:
     """A sampled gradient as it was before the step.
 
-    It stands for the gradient among the tensors of a step, and cannot be read as one.
+    It replaces the gradient among the tensors of a step, but cannot be read as one.
 
     Attributes:
-        rows: Those of the panel, ``[rows, ROW]``.
+        rows: Its rows in the panel, ``[rows, ROW]``.
         sums: From :func:`..read.gradient_sums.gradient_sums`.
-        alive: Which rows of the whole parameter have a gradient here, where processes share them.
-        rows_with_gradient: Which rows of what is here have one, where that was asked for: the index
-            of the first of some rows, and their flags, on the gradient's device.
+        alive: Which rows of the whole parameter have a gradient here, if processes share them.
+        rows_with_gradient: Which rows of the part here have a gradient, if requested: the index of
+            the first of some rows, and their flags, on the gradient's device.
     """
 
     def __init__(self, gradient: Tensor, rows: Tensor, sums: Tensor) -> None:
-        """Keep what a record needs; on a device without waiting for it.
+        """Keep the parts that a record needs, without waiting for a device.
 
         Args:
-            gradient: The whole one, of real numbers; sparse ones are coalesced.
+            gradient: The whole gradient, in real numbers; a sparse one is coalesced.
             rows: See the class.
             sums: See the class.
         """
@@ -55,29 +55,29 @@ class KeptGradient:
             self._squares = norms.squares_in_double(values)
 
     def __call__(self) -> NoReturn:
-        """Refuse to make the gradient: a kernel leaves the step to torch's operations then."""
+        """Refuse to return the gradient: a kernel then leaves the step to torch's operations."""
         raise RuntimeError("the step has overwritten the gradient")
 
     @property
     def nonfinite(self) -> int:
-        """How many of all elements are not finite. Waits for the device."""
+        """Count non-finite values among all elements. Waits for the device."""
         return 0 if self._nonfinite is None else int(self._nonfinite)
 
     @property
     def squares(self) -> float:
-        """Σg² over all elements, in float64 where that of float32 may not do. Waits likewise."""
+        """Return Σg² over all elements, in float64 if float32 may not suffice. Waits, too."""
         return float(self.sums[0] if self._squares is None else self._squares)
 
 
 def keep_rows(
     panel: Panel, sources: Mapping[int, Tensor], dtype: torch.dtype
 ) -> dict[int, KeptGradient]:
-    """Read what is kept of some sampled gradients.
+    """Read the rows to keep of some sampled gradients.
 
     Args:
-        panel: What is read of the parameters.
-        sources: The gradients, of real numbers, by parameter.
-        dtype: Of the rows.
+        panel: The elements read of the parameters.
+        sources: The gradients, in real numbers, by parameter.
+        dtype: Type of the rows.
     """
     counts = {i: _rows_of(panel, i) for i in sources}
     device = next(iter(sources.values())).device
@@ -99,19 +99,19 @@ def keep_rows(
 
 
 class TotalsOf:
-    """Sums over all elements of sampled gradients, which are read in the order of the parameters.
+    """Sums over all elements of sampled gradients, which are read in parameter order.
 
     Attributes:
         rows_with_gradient: By parameter: the index of the first of some rows, and their flags.
     """
 
     def __init__(self, parameters: Iterable[int]) -> None:
-        """Indices of the parameters that have a gradient here, ascending."""
+        """Take the indices of the parameters that have a gradient here, ascending."""
         self._parameters = iter(parameters)
         self.rows_with_gradient: list[tuple[int, int, Tensor]] = []
 
     def __call__(self, gradient: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return what :func:`..read.gradient_sums.gradient_sums` does."""
+        """Return the result of :func:`..read.gradient_sums.gradient_sums`."""
         i = next(self._parameters)
         return gradient_sums(
             gradient, dtype, lambda first, rows: self.rows_with_gradient.append((i, first, rows))
@@ -121,7 +121,7 @@ class TotalsOf:
 def rows_in(
     panel: Panel, block: Block, parameters: Mapping[int, object]
 ) -> Iterator[tuple[int, slice, slice]]:
-    """Yield those parameters that have rows in a block, where in it they are, and which ones."""
+    """Yield the parameters with rows in a block, the rows' positions in it, and the rows."""
     end = block.first_row + block.rows
     for i in range(block.first_parameter, block.first_parameter + block.parameters):
         if i in parameters:
@@ -133,20 +133,20 @@ def rows_in(
 
 
 def kept_among(gradients: Sources) -> dict[int, KeptGradient]:
-    """Return those gradients that stand for one, by parameter."""
+    """Return the kept gradients among some gradients, by parameter."""
     return {i: g for i, g in enumerate(gradients) if isinstance(g, KeptGradient)}
 
 
 def put_kept_rows(
     panel: Panel, block: Block, kept: Mapping[int, KeptGradient], rows: Tensor
 ) -> None:
-    """Put what was kept into the rows of a block, ``[rows, ROW]``."""
+    """Put the kept rows into the rows of a block, ``[rows, ROW]``."""
     for i, here, there in rows_in(panel, block, kept):
         rows[here] = kept[i].rows[there]
 
 
 def others_than(kept: Mapping[int, KeptGradient], gradients: Sources) -> Sources:
-    """Return the gradients that are read as they are now; those that were kept are None."""
+    """Return the gradients that are read in their current state; kept ones are None."""
     return [None if i in kept else g for i, g in enumerate(gradients)] if kept else gradients
 
 

@@ -43,11 +43,11 @@ class Measured(NamedTuple):
 
     Attributes:
         statistics: float32 ``[K, len(schema.STATISTICS)]``.
-        counts: Of all quantities, or None.
+        counts: Histograms of all quantities, or None.
         squared_gradients: Σg² over all elements of each parameter, float64 ``[K]``.
         has_gradient: bool ``[K]``.
-        requested_rms: Of the changes of weights that the formula asks for, without those of 0,
-            float64 ``[K]``; NaN where it asks for none.
+        requested_rms: RMS of the nonzero weight changes that the formula requests, float64 ``[K]``;
+            NaN if there are none.
     """
 
     statistics: npt.NDArray[np.float32]
@@ -58,16 +58,16 @@ class Measured(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """A recorded step of ``K`` parameters before the formulas are completed.
+    """A recorded step of ``K`` parameters before the formulas are evaluated.
 
     Attributes:
-        of: What is here of each of them.
+        of: Sums of this process's part of the parameters.
         counts: See :class:`Measured`.
         row_squares: :data:`.sampling_error.SQUARES` of each row of
             :class:`..shards.shards.Sample` of the whole parameters, one parameter after the other,
-            ``[len(SQUARES), rows]``; without rows where nothing is sharded.
+            ``[len(SQUARES), rows]``; no rows if nothing is sharded.
         alive: Which rows along the first dimension have a gradient here, for each parameter whose
-            rows the processes share.
+            rows are shared by several processes.
     """
 
     of: ParameterSums
@@ -77,7 +77,7 @@ class Sums(NamedTuple):
 
 
 class Measurement:
-    """Measures the parameters of one device and precision. Holds the memory that this needs."""
+    """Measures the parameters of one device and precision, and owns the memory for it."""
 
     def __init__(
         self,
@@ -87,21 +87,21 @@ class Measurement:
         quantities: Sequence[schema.Quantity] = schema.QUANTITIES,
         gradients: LocalGradients | None = None,
     ) -> None:
-        """Choose what to read.
+        """Choose the elements to read.
 
         Args:
             watched: Parameters on one device, either all or none of them float64.
-            state: Of their optimizer.
+            state: The optimizer's adapter.
             max_sampled_elements: See :class:`..read.panel.Panel`.
-            quantities: Those to make histograms of, beside further tensors of the state.
-            gradients: Where those of sharded parameters are; either all or none are sharded.
+            quantities: Quantities to make histograms of, besides additional state tensors.
+            gradients: Finds the gradients of sharded parameters; either all or none are sharded.
         """
         self._watched = watched
         self._state = state
         self._local_gradients = gradients
         parameters = self._weights()
         double = parameters[0].dtype.to_real() == torch.float64
-        # Half precision is read as float32, which holds its values and their differences exactly.
+        # Half precision is read as float32, which represents its values and differences exactly.
         dtype = torch.float64 if double else torch.float32
         self._samples = {
             i: sample
@@ -119,14 +119,14 @@ class Measurement:
         )
         self._in_blocks = BlockReduction(parameters, state, self.panel, quantities, dtype)
         self._reduction = self._best_reduction(parameters, quantities)
-        self._compared: frozenset[str] = frozenset()  # which moments are kept before a step
-        self._gradients: Sequence[Tensor | KeptGradient | None] = ()  # that the step overwrites
+        self._compared: frozenset[str] = frozenset()  # moments to keep before a step
+        self._gradients: Sequence[Tensor | KeptGradient | None] = ()  # overwritten by the step
         self._had_state = np.zeros(len(watched), bool)
 
     def _best_reduction(
         self, parameters: Sequence[Tensor], quantities: Sequence[schema.Quantity]
     ) -> Reduction:
-        """Return what reduces steps fastest: a kernel, where one fits."""
+        """Return the fastest reduction: a kernel, if one fits."""
         if self._samples:
             return self._in_blocks
         on_gpu = single_pass.for_parameters(
@@ -140,16 +140,16 @@ class Measurement:
         return self._in_blocks if native is None else native
 
     def _weights(self) -> list[Tensor]:
-        """What is here of each parameter now; not kept, because training may replace it."""
+        """This process's part of each parameter; not stored, because training may replace it."""
         return [w.local() for w in self._watched]
 
     def _groups(self) -> list[GroupSettings]:
-        """The group of each parameter."""
+        """The parameter group of each parameter."""
         groups = self._state.optimizer.param_groups
         return [groups[w.group] for w in self._watched]
 
     def states(self) -> States:
-        """Return the optimizer's state of each parameter as it is now."""
+        """Return the optimizer's current state of each parameter."""
         groups = self._state.optimizer.param_groups
         states = [self._state.state_of(w.parameter, groups[w.group]) for w in self._watched]
         if self._local_gradients is not None:
@@ -160,13 +160,13 @@ class Measurement:
         return States(states, storage_of(states))
 
     def _found_gradients(self) -> list[Tensor | None]:
-        """The gradients as they are now."""
+        """The current gradients."""
         if self._local_gradients is None:
             return [w.parameter.grad for w in self._watched]
         return [self._local_gradients.of(w.parameter) for w in self._watched]
 
     def _values(self, parameter: int, gradient: Tensor | None) -> Tensor | None:
-        """Return the numbers of a gradient as they are read: dense, or sparse and coalesced."""
+        """Return a gradient in the form in which it is read: dense, or sparse and coalesced."""
         if gradient is None or (not gradient.is_sparse and not self._is_complex[parameter]):
             return gradient
         if gradient.is_sparse:
@@ -176,7 +176,7 @@ class Measurement:
         return as_real(gradient)
 
     def _by_group(self, of_group: Callable[[GroupSettings], bool]) -> Flags:
-        """Return what holds of the group of each parameter, ``[K]``; asked once a group."""
+        """Evaluate a property of each parameter's group, ``[K]``, once per group."""
         by_group = [of_group(group) for group in self._state.optimizer.param_groups]
         if len(set(by_group)) == 1:
             return np.full(len(self._watched), by_group[0])
@@ -201,14 +201,14 @@ class Measurement:
             self._reduction.keep(weights, moments)
 
     def keep_gradients(self) -> None:
-        """Read the gradients that the step overwrites; again, where a closure has made others."""
+        """Read the gradients that the step overwrites, again if a closure has computed new ones."""
         overwritten = self._by_group(self._state.overwrites_gradient)
         self._gradients = [None] * len(self._watched)
         if overwritten.any():
             self._gradients = self._kept_gradients(overwritten)
 
     def _kept_gradients(self, overwritten: Flags) -> list[Tensor | KeptGradient | None]:
-        """Keep what a record needs of the gradients of some parameters."""
+        """Keep the parts of some parameters' gradients that a record needs."""
         found = [
             gradient if is_overwritten else None
             for gradient, is_overwritten in zip(self._found_gradients(), overwritten, strict=True)
@@ -258,15 +258,15 @@ class Measurement:
         loss: SupportsFloat = float("nan"),
         step: int = 0,
     ) -> Sums:
-        """Measure what is here of the step since :meth:`before_step`, without the last formulas.
+        """Measure this process's part of the step since :meth:`before_step`, without the formulas.
 
         Args:
-            with_histograms: Whether to count them.
-            others: Keys of further state tensors: their histograms follow the others.
-            found: From :meth:`states`, if the caller has it already.
-            loss: Of this step, if it is known; it is looked at when the device has been waited for.
-            step: Its number: step counts that lie on a device are guessed from it, and it says
-                which records a window of steps has.
+            with_histograms: Whether to count histograms.
+            others: Keys of additional state tensors: their histograms follow the others.
+            found: From :meth:`states`, if the caller already has it.
+            loss: The loss of this step, if known; read after the device has been waited for.
+            step: The step number: predicts step counts that are on a device, and determines which
+                records a window of steps has.
         """
         found = self.states() if found is None else found
         taken = self._taken(with_histograms, others, found, step)
@@ -290,7 +290,7 @@ class Measurement:
     def _taken(
         self, with_histograms: bool, others: Sequence[str], found: States, step: int
     ) -> StepTensors:
-        """Return what the step has left."""
+        """Return the step's tensors."""
         gradients: list[Source | None] = [
             kept
             if isinstance(kept, KeptGradient)
@@ -329,7 +329,7 @@ class Measurement:
         nonfinite: Float64s,
         loss: float,
     ) -> ParameterSums:
-        """Put together what the formulas need."""
+        """Collect the inputs of the formulas."""
         stored, has_gradient, has_state = step.stored, present(step.gradients), present(step.states)
         maximum = self._by_group(self._state.keeps_maximum)
         taken = reduced.numbers[0]
@@ -375,7 +375,7 @@ class Measurement:
         )
 
     def _row_squares(self, reduced: Reduced) -> Float64s:
-        """Return those of the whole parameters' samples, as far as they are here."""
+        """:data:`.sampling_error.SQUARES` of the rows of the whole parameters' samples, here."""
         rows = sum(sample.total_rows for sample in self._samples.values())
         squares = np.zeros((len(SQUARES), rows))
         first = 0
@@ -390,8 +390,8 @@ class Measurement:
 
 
 def finished(sums: ParameterSums, counts: schema.SparseHistograms | None) -> Measured:
-    """Complete the formulas of a step."""
+    """Evaluate the formulas of a step."""
     squares, changes = sums.total["r²"], sums.total["r≠0"]
-    with np.errstate(all="ignore"):  # of a step whose formula is not known
+    with np.errstate(all="ignore"):  # in a step whose formula is unknown
         requested = np.sqrt(np.where(changes > 0, squares / changes, np.nan))
     return Measured(finish(sums), counts, sums.exact["g²"], sums.has_gradient, requested)

@@ -1,11 +1,11 @@
-"""A step reduced by the kernel in C: how parameters of the CPU are measured, float64 apart.
+"""A step reduced by the C kernel: how CPU parameters are measured, except float64.
 
-One call goes once through what is read of every tensor, and once through all of a tensor that is
-sampled; before the step another one copies the weights. The numbers are those of
-:class:`.in_blocks.BlockReduction`, which also takes every step that the kernel does not fit: it
-knows plain tensors in float32, bfloat16 and float16, each of its own type, that lie in memory as
-their weight does, and optimizers whose update is the plain formula of
-:mod:`..optimizer_state.base`. Half precision is widened to float32 when it is read.
+One call makes a single pass over the elements read of every tensor, and one over all elements of a
+sampled tensor; before the step, another call copies the weights. The results equal those of
+:class:`.in_blocks.BlockReduction`, which also handles every step that the kernel does not fit. The
+kernel supports plain tensors in float32, bfloat16 and float16, in any combination, with the memory
+layout of their weight, and optimizers whose update is the plain formula of
+:mod:`..optimizer_state.base`. Half precision is widened to float32 on reading.
 
 Addresses are looked up at each call, and no tensor of the training is kept.
 """
@@ -60,15 +60,16 @@ class NativePass:
         kernel: Kernel,
         level: int | None = None,
     ) -> None:
-        """Lay out what the kernel is told.
+        """Lay out the kernel's arguments.
 
         Args:
-            parameters: Of types that the kernel reads, on the CPU, without gaps in memory.
-            state: Of their optimizer.
-            panel: What is read of them.
-            quantities: Those to make histograms of.
-            in_blocks: Takes the steps that do not fit.
-            kernel: The module in C.
+            parameters: Parameters of types that the kernel reads, on the CPU, without gaps in
+                memory.
+            state: The optimizer's adapter.
+            panel: The elements read of the parameters.
+            quantities: Quantities to make histograms of.
+            in_blocks: Handles the steps that do not fit.
+            kernel: The C module.
             level: Index of the instruction set; the best one by default.
         """
         self._state = state
@@ -116,7 +117,7 @@ class NativePass:
     def _note(self, reason: UnfitError) -> None:
         if str(reason) not in self._refusals:
             self._refusals.add(str(reason))
-            _LOG.info("Adam Debug: torch's operations measure where %s", reason)
+            _LOG.info("Adam Debug: torch's operations measure if %s", reason)
 
     def _keep(self, weights: Sequence[Tensor], moments: Mapping[str, Sources]) -> None:
         table = self._table
@@ -202,10 +203,10 @@ class _Results:
     """Memory that the kernel writes to.
 
     Attributes:
-        addresses: By the name of the argument.
-        rows: Of the row values those that are needed row by row: Σd², Σg², Σg⁴ and Σm²; the others
-            are only added up. ``[len(ROW_VALUES), rows]``.
-        padding: How many elements of each parameter's rows are padding, int64 ``[K]``.
+        addresses: By name of the argument.
+        rows: The row values needed row by row: Σd², Σg², Σg⁴ and Σm²; the others are only added
+            up. ``[len(ROW_VALUES), rows]``.
+        padding: Number of padding elements in each parameter's rows, int64 ``[K]``.
     """
 
     def __init__(
@@ -221,7 +222,7 @@ class _Results:
         self._sum_of = dict(zip(kernel.SUMS, self._sums.T, strict=True))
         self._totals = np.zeros((parameters, len(NAMES)))
         self._numbers = np.zeros((parameters, len(COEFFICIENTS) + 1), np.float32)
-        # Pages that are never written to take nothing.
+        # Pages that are never written to take no memory.
         self.rows = lasting.zeros((len(NAMES), panel.rows), torch.float32, cpu).numpy()
         self.padding = np.add.reduceat(ROW - panel.row_elements, panel.first_rows)
         read = panel.elements_read
@@ -254,11 +255,12 @@ class _Results:
         }
 
     def put_numbers(self, coefficients: Float64s, smallest_normal: Float64s) -> tuple[bool, bool]:
-        """Put the numbers of the formula where the kernel reads them.
+        """Put the formula's numbers where the kernel reads them.
 
         Args:
             coefficients: float64 ``[len(COEFFICIENTS), K]``.
-            smallest_normal: Of the type that stores exp_avg_sq, float64 ``[K]``.
+            smallest_normal: Smallest normal number of the type that stores exp_avg_sq, float64
+                ``[K]``.
 
         Returns:
             Whether g' is g for every parameter, and whether any has decoupled weight decay.
@@ -276,10 +278,10 @@ class _Results:
         return is_plain, bool((decoupled != 0).any())
 
     def begin(self, with_histograms: bool) -> dict[str, int]:
-        """Make room for the histograms of a step; return the arguments that say where."""
+        """Make room for a step's histograms; return the kernel arguments that locate them."""
         if not with_histograms or not len(self._histograms):
             return {"quantities": 0}
-        # Handed out, so that they are others at each step.
+        # These are handed out, so each step needs new ones.
         self._bitmaps = np.zeros(self._bitmap_shape, np.uint8)
         self._lengths = np.zeros(self._bitmap_shape[0], np.int64)
         return {
@@ -294,16 +296,16 @@ class _Results:
         return counts
 
     def sums_of(self, quantity: str) -> Float64s:
-        """Return the sums over all elements of the sampled parameters, of ``OVER_ALL``."""
+        """Return a quantity's sums ``OVER_ALL`` elements of the sampled parameters."""
         sums: Float64s = self._sum_of[quantity][self._sampled]
         return sums
 
     def total(self) -> dict[str, Float64s]:
-        """Return the row values added up, by name, as :func:`.parameter_sums.add_up`."""
+        """Return the row values added up, by name, as :func:`.parameter_sums.add_up` does."""
         return dict(zip(NAMES, self._totals.T.copy(), strict=True))
 
     def counts(self, used: int) -> schema.SparseHistograms:
-        """Return the histograms of the step, once after each :meth:`begin`."""
+        """Return the step's histograms, once after each :meth:`begin`."""
         return schema.SparseHistograms(self._bitmaps, self._counts[:used].copy(), self._lengths)
 
 
@@ -314,14 +316,14 @@ def for_parameters(
     quantities: Sequence[schema.Quantity],
     in_blocks: BlockReduction,
 ) -> NativePass | None:
-    """Return what measures some parameters of one device, or None if they are not for the kernel.
+    """Return a measurement for parameters of one device, or None if the kernel does not fit them.
 
     Args:
-        parameters: On one device.
-        state: Of their optimizer.
-        panel: What is read of them; no parts of parameters.
-        quantities: Those to make histograms of.
-        in_blocks: Takes the steps that do not fit.
+        parameters: Parameters on one device.
+        state: The optimizer's adapter.
+        panel: The elements read of the parameters, without parts of parameters.
+        quantities: Quantities to make histograms of.
+        in_blocks: Handles the steps that do not fit.
     """
     if (
         not state.follows_formula()
@@ -337,7 +339,7 @@ def for_parameters(
     if kernel is None:
         return None
     if kernel.ROW_VALUES != NAMES or kernel.NUMBERS != COEFFICIENTS:
-        _LOG.info("Adam Debug: the native kernel lacks what is measured now; install it anew")
+        _LOG.info("Adam Debug: the native kernel is out of date; reinstall the package")
         return None
     _LOG.info(
         "Adam Debug: the native kernel measures %d parameters (%s)",
@@ -348,5 +350,5 @@ def for_parameters(
 
 
 def _first_code(quantity: schema.Quantity) -> int:
-    """Return the code of the smallest numbers that have a bin of their own."""
+    """Return the code of the smallest numbers that have their own bin."""
     return (quantity.lowest_exponent + 127) * schema.BINS_PER_OCTAVE

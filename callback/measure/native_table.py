@@ -1,4 +1,4 @@
-"""The table of tensors that the kernel in C goes through: their addresses, sizes and rows."""
+"""The table of tensors that the C kernel processes: their addresses, sizes and rows."""
 
 from __future__ import annotations
 
@@ -19,42 +19,43 @@ from .row_ages import RowAges
 from .tensors import Sources
 
 _SHAPE = operator.attrgetter("shape")
-# How rows without gradient are told, as kernel.h numbers it.
+# How rows without gradient are detected, numbered as in kernel.h.
 _NOT_LOOKED_AT, _BY_ELEMENTS, _BY_SQUARES = range(3)
 
 
 class UnfitError(Exception):
-    """A step is not for the kernel."""
+    """A step that the kernel cannot process."""
 
 
 class NativeTable:
-    """Where the tensors of some parameters are, and what is read of them.
+    """Where the tensors of some parameters are, and which elements are read.
 
     Attributes:
-        parameters: Their number.
+        parameters: Number of parameters.
         columns: int64 ``[parameters, len(kernel.COLUMNS)]``.
     """
 
     def __init__(
         self, parameters: Sequence[Tensor], panel: Panel, ages: RowAges, kernel: Kernel
     ) -> None:
-        """Lay out what does not change.
+        """Fill in the constant columns.
 
         Args:
-            parameters: Of types that the kernel reads, on the CPU, without gaps in memory.
-            panel: What is read of them.
-            ages: Of their rows.
-            kernel: The module in C, which knows the columns.
+            parameters: Parameters of types that the kernel reads, on the CPU, without gaps in
+                memory.
+            panel: The elements that are read.
+            ages: Ages of the parameters' rows.
+            kernel: The C module, which defines the columns.
         """
         self._ages = ages
         self.parameters = len(parameters)
         self.columns = np.zeros((len(parameters), len(kernel.COLUMNS)), np.int64)
         self._by_name = dict(zip(kernel.COLUMNS, self.columns.T, strict=True))
         self._shapes = [parameter.shape for parameter in parameters]
-        # None for those in the order of their indices, which is quicker to look up.
+        # None if contiguous, which is quicker to check.
         self._strides = [None if p.is_contiguous() else p.stride() for p in parameters]
         self._first_rows = panel.first_rows
-        self._lines = panel.lines  # whose addresses are in the table
+        self._lines = panel.lines  # keeps the addresses in the table valid
         self._sampled = np.zeros(len(parameters), bool)
         self._sampled[panel.sampled] = True
         rows = [len(p) if p.dim() > 1 and p.numel() else 0 for p in parameters]
@@ -72,7 +73,7 @@ class NativeTable:
             "first_row": panel.first_rows,
             "dead_rows": told,
             "row_count": rows,
-            # The kernel keeps those of the rows that it looks at.
+            # The kernel maintains the ages of the rows it checks.
             "first_age": np.where((ages.rows > 0) & (self._told > 0), ages.first, -1),
         }.items():
             self._by_name[name][:] = values
@@ -83,11 +84,11 @@ class NativeTable:
             self._by_name[name][:] = 0
 
     def place_rows(self, name: str, rows: Tensor) -> None:
-        """Put the addresses of the rows of each parameter into the table.
+        """Put the addresses of each parameter's rows into the table.
 
         Args:
-            name: Of the column.
-            rows: float32 ``[rows, ROW]``, those of the panel.
+            name: Name of the column.
+            rows: The panel's rows, float32 ``[rows, ROW]``.
         """
         self._by_name[name][:] = rows.data_ptr() + self._first_rows * (ROW * rows.itemsize)
 
@@ -95,7 +96,7 @@ class NativeTable:
         """Put the addresses and types of some tensors into the table.
 
         Raises:
-            UnfitError: If one cannot be read by address.
+            UnfitError: If a tensor cannot be read by address.
         """
         given = [source for source in sources if isinstance(source, Tensor)]
         is_complete = len(given) == len(sources)
@@ -109,7 +110,7 @@ class NativeTable:
         places = addresses_of(given)
         if places is None:
             raise UnfitError(f"{name} is no plain float32, bfloat16 or float16 of the CPU")
-        # One shape after the other: thousands at once would wake the garbage collector.
+        # One shape after the other: thousands at once would trigger the garbage collector.
         if not all(map(operator.eq, map(_SHAPE, given), shapes)) or not _lie_alike(given, strides):
             raise UnfitError(f"{name} lies otherwise in memory than its weight")
         for column, values in zip((name, f"{name}_type"), places, strict=True):
@@ -123,9 +124,9 @@ class NativeTable:
         """Return the shares of rows without gradient; see :meth:`.dead_rows.DeadRows.fractions`.
 
         Args:
-            alive: How many rows of each parameter have one, where the kernel looked.
-            idle: Likewise those of the last records.
-            gradients: Of the parameters.
+            alive: Number of rows of each parameter with a gradient, if the kernel checked.
+            idle: Number of rows without one in the last records, if the kernel checked.
+            gradients: Gradients of the parameters.
         """
         idle = idle.copy()
         rows = np.maximum(self._rows, 1)
@@ -141,7 +142,7 @@ class NativeTable:
 
 
 def _lie_alike(tensors: Sequence[Tensor], strides: Sequence[tuple[int, ...] | None]) -> bool:
-    """Whether tensors have these strides; None stands for those of a contiguous one."""
+    """Whether tensors have these strides; None stands for contiguous."""
     if all(map(Tensor.is_contiguous, tensors)):
         return not any(strides)
     return all(
@@ -151,7 +152,7 @@ def _lie_alike(tensors: Sequence[Tensor], strides: Sequence[tuple[int, ...] | No
 
 
 def _how_dead_rows_are_told(parameter: Tensor, is_sampled: bool) -> int:
-    """Say how the kernel tells rows without gradient, so that :mod:`.dead_rows` says the same."""
+    """Return how the kernel detects rows without gradient, to agree with :mod:`.dead_rows`."""
     if is_sampled and norms.has_row_norms(parameter):
         return _BY_SQUARES
     if parameter.dim() < 2 or not parameter.numel() or not rows_are_runs(parameter):

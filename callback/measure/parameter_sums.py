@@ -1,4 +1,4 @@
-"""The sums of whole parameters, on the host: what the formulas of a step are made of."""
+"""The sums over whole parameters, on the host: the inputs of a step's formulas."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tb_adam_plugin.arrays import Flags, Float64s
 from .row_value_table import POSITION, ROW_VALUES, TINY
 from .sampling_error import SampledRows
 
-# By how they are combined: the positions of the row values.
+# Positions of the row values, by how they are combined.
 _COMBINED = tuple(
     (combine, np.array([i for i, value in enumerate(ROW_VALUES) if value.combined_by == name]))
     for name, combine in (("sum", np.add), ("maximum", np.maximum))
@@ -23,35 +23,36 @@ _COMBINED = tuple(
 
 @dataclass(frozen=True, slots=True)
 class ParameterSums:
-    """What :func:`.formulas.finish` needs of ``K`` parameters, on the host.
+    """The inputs of :func:`.formulas.finish` for ``K`` parameters, on the host.
 
     Attributes:
         total: From :func:`add_up`.
         gradient_fourth_powers: From :func:`gradient_fourth_powers`.
         dead_row_fraction: Share of rows along the first dimension without gradient, ``[K]``; NaN
-            for a parameter of less than two dimensions, whose rows are its elements.
-        idle_row_fraction: Share of those that had none at any of the last records, ``[K]``; see
-            :meth:`.row_ages.RowAges.idle_fractions`.
-        loss: Of this step; NaN where it is not known.
-        elements: Of the whole parameter, ``[K]``.
+            for a parameter with fewer than two dimensions, whose rows are its elements.
+        idle_row_fraction: Share of the rows that had no gradient in any of the last records,
+            ``[K]``; see :meth:`.row_ages.RowAges.idle_fractions`.
+        loss: Loss of this step; NaN if unknown.
+        elements: Number of elements of the whole parameter, ``[K]``.
         elements_read: How many of them the rows hold, ``[K]``.
-        padding: How many elements of the parameter's rows are padding, ``[K]``.
+        padding: Number of padding elements in the parameter's rows, ``[K]``.
         exact: Sums over all elements, for those of ``b²``, ``g²``, ``m²`` and ``v`` that are known:
-            float64 ``[K]``, NaN-free where the values are finite.
-        nonfinite: Elements of w, g, m and v that are not finite, over all elements, ``[K]``.
-        sampled: The rows that are read of those parameters of which not all is read.
+            float64 ``[K]``, NaN-free if the values are finite.
+        nonfinite: Number of non-finite elements of w, g, m and v, over all elements, ``[K]``.
+        sampled: The rows of the sampled parameters.
         has_gradient: ``[K]``.
         has_exp_avg: ``[K]``.
         has_exp_avg_sq: ``[K]``.
         knows_update: Whether the requested update is known, ``[K]``.
-        state_step: Steps that the state has counted, NaN where it counts none, ``[K]``.
+        state_step: Step count of the state, NaN if it has none, ``[K]``.
         begun: Whether the parameter had a state before the step, ``[K]``.
         coefficients: By name, ``[K]``.
-        second_moment_before_is_known: Whether "v before" was measured; else it is computed back,
+        second_moment_before_is_known: Whether "v before" was measured; if not, it is reconstructed,
             ``[K]``.
         rounds_exp_avg: Whether exp_avg is stored in less than float32, ``[K]``.
-        rounds_exp_avg_sq: Likewise; False for a maximum, which is not rounded, ``[K]``.
-        halves_exp_avg_sq: Whether it is stored in a half-precision type, ``[K]``.
+        rounds_exp_avg_sq: The same for exp_avg_sq; False for a maximum, which is not rounded,
+            ``[K]``.
+        halves_exp_avg_sq: Whether exp_avg_sq is stored in a half-precision type, ``[K]``.
     """
 
     total: Mapping[str, Float64s]
@@ -78,12 +79,12 @@ class ParameterSums:
     halves_exp_avg_sq: Flags
 
 
-# The names of what is either so or not of a parameter.
+# Names of the boolean fields.
 FLAGS = tuple(field.name for field in fields(ParameterSums) if field.type == "Flags")
 
 
 def add_up(rows: npt.NDArray[Any], first_rows: npt.NDArray[np.int64]) -> dict[str, Float64s]:
-    """Combine row values into one value a parameter: float64 ``[K]`` by name of the row value.
+    """Combine row values into one value per parameter: float64 ``[K]`` by name of the row value.
 
     Args:
         rows: From :func:`.row_values.row_sums`, on the host.

@@ -1,4 +1,4 @@
-"""What is on the host after a step, whoever has reduced it, and what does the reducing."""
+"""The results of a step on the host, and the interface of whatever reduces it."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .tensors import Sources, StepTensors
 
 
 class Reduced(NamedTuple):
-    """What of ``K`` parameters is on the host after a step, whoever has reduced it.
+    """The results of a step of ``K`` parameters on the host.
 
     Attributes:
-        rows: ``[len(ROW_VALUES), rows]``. A row is whatever part of a parameter.
+        rows: ``[len(ROW_VALUES), rows]``. A row can be any part of a parameter.
         first_rows: Index of each parameter's first row, int64 ``[K]``.
         row_elements: Elements of each row without its padding, int64 ``[rows]``.
-        padding: How many elements of the parameter's rows are padding, int64 ``[K]``.
+        padding: Number of padding elements in each parameter's rows, int64 ``[K]``.
         total: From :func:`.parameter_sums.add_up`.
-        exact: Sums over all elements of the parameters that are sampled, by row value.
+        exact: Sums over all elements of the sampled parameters, by row value.
         numbers: Step counts, then the coefficients, float64 ``[1 + len(COEFFICIENTS), K]``.
-        dead_row_fraction: See :class:`.parameter_sums.ParameterSums`, ``[K]``; likewise the next.
-        idle_row_fraction: See there.
-        counts: Of all quantities, or None.
-        sampled_squares: :data:`.sampling_error.SQUARES` of the panel's rows of the parameters that
-            are sampled, ``[len(SQUARES), rows]``, where ``rows`` are other parts; else None.
+        dead_row_fraction: See :class:`.parameter_sums.ParameterSums`, ``[K]``.
+        idle_row_fraction: See :class:`.parameter_sums.ParameterSums`, ``[K]``.
+        counts: Histograms of all quantities, or None.
+        sampled_squares: :data:`.sampling_error.SQUARES` of the panel's rows of the sampled
+            parameters, ``[len(SQUARES), rows]``, if ``rows`` are other parts; else None.
     """
 
     rows: npt.NDArray[np.floating[Any]]
@@ -47,26 +47,26 @@ class Reduced(NamedTuple):
 
 
 class Reduction(Protocol):
-    """A way to reduce the tensors of a step: :class:`.in_blocks.BlockReduction`, or a kernel.
+    """A way to reduce a step's tensors: :class:`.in_blocks.BlockReduction`, or a kernel.
 
-    A kernel may turn out not to fit, at either call: then it is done with, and the reduction in
-    blocks goes on from what was kept.
+    Either call may find that a kernel does not fit: then it is discarded, and the reduction in
+    blocks continues from its copies.
     """
 
     def keep(self, weights: Sequence[Tensor], moments: Mapping[str, Sources]) -> bool:
         """Keep weights, and some moments, as they are before a step.
 
         Args:
-            weights: One a parameter.
-            moments: By "exp_avg" and "exp_avg_sq", one a parameter or None.
+            weights: One per parameter.
+            moments: By "exp_avg" and "exp_avg_sq", one per parameter, or None.
 
         Returns:
-            Whether :meth:`reduce` can be asked about the step.
+            Whether :meth:`reduce` can measure the step.
         """
 
     def reduce(self, step: StepTensors) -> Reduced | None:
         """Reduce the step since :meth:`keep`. Waits for the device once.
 
         Returns:
-            None if the step has to be reduced in blocks, which have what was kept by then.
+            None if the step must be reduced in blocks, which by then have the copies.
         """

@@ -1,10 +1,10 @@
-"""For how many records each row of a parameter has had no gradient: one byte a row.
+"""For how many records each row of a parameter has had no gradient: one byte per row.
 
-A share of rows without a gradient does not say whether they are the same ones each time. Dead units
-are; rare words of an embedding take turns. So the age of each row is kept, over the records of its
-parameter, and rows count as idle that are older than a window.
+The share of rows without a gradient does not say whether they are the same rows each time. Dead
+units are; rare words of an embedding take turns. So the age of each row is kept, in records of its
+parameter, and rows older than a window count as idle.
 
-The catalogue of statistics says how long that is, and why.
+The catalogue of statistics gives the window's length, and the reason for it.
 """
 
 from __future__ import annotations
@@ -21,22 +21,24 @@ from tb_adam_plugin.schema.catalogue import IDLE_RECORDS, IDLE_STEPS
 
 LEAST_STEPS = IDLE_STEPS
 LEAST_RECORDS = IDLE_RECORDS
-# Which a byte holds, and no window reaches.
+# Largest value of a byte; no window is that long.
 _OLDEST = 255
-# A byte is less than 1 % of such a row. Of shorter ones in large parameters so many are followed.
+# For rows at least this long, a byte is less than 1 % of the row. Of the shorter ones in large
+# parameters, only this many are followed.
 _LONG_ROW_BYTES = 128
 _MOST_SHORT_ROWS = 1 << 22
-# Rows that are counted at once, which bounds the temporaries.
+# Rows that are counted at once, to bound the temporaries.
 _COUNTED_AT_ONCE = 1 << 18
 
 
 class RowAges:
-    """The ages of the rows of ``K`` parameters: a record is begun, rows are noted, then counted.
+    """The row ages of ``K`` parameters: begin a record, note rows, then count.
 
     Attributes:
-        rows: How many rows of each parameter are followed, int64 ``[K]``; 0 for none of them.
-        first: Where those of each one begin, int64 ``[K]``.
-        ages: In records of the parameter, uint8 ``[rows]``; 0 for one that has a gradient now.
+        rows: Number of rows followed of each parameter, int64 ``[K]``; 0 if none are.
+        first: Index of each parameter's first row, int64 ``[K]``.
+        ages: Ages in records of the parameter, uint8 ``[rows]``; 0 for a row that has a gradient
+            now.
         idle_from: The age from which a row is idle at this record.
     """
 
@@ -58,12 +60,12 @@ class RowAges:
 
     @staticmethod
     def of(parameters: Sequence[Tensor], sampled: Sequence[int]) -> RowAges:
-        """Follow the rows of parameters of two dimensions or more.
+        """Follow the rows of parameters with two or more dimensions.
 
         Args:
-            parameters: Of real numbers.
-            sampled: Indices of those that are not read whole. Too many short rows of these are
-                left out.
+            parameters: Real-valued parameters.
+            sampled: Indices of those that are not read whole. If these have too many short rows,
+                some are left out.
         """
         rows = np.array([len(p) if p.dim() > 1 and p.numel() else 0 for p in parameters], np.int64)
         short = 0
@@ -83,14 +85,14 @@ class RowAges:
         self._first_step = None
 
     def begin(self, step: int, has_gradient: Flags) -> None:
-        """Begin a record; it leaves the rows of parameters without a gradient as they are.
+        """Begin a record; the rows of parameters without a gradient stay as they are.
 
         Args:
-            step: Its number.
+            step: The step number.
             has_gradient: ``[K]``.
         """
         if self._is_begun or (self._steps and step < self._steps[-1]):
-            self.clear()  # the last record failed, or the steps are counted anew
+            self.clear()  # the last record failed, or the step count was reset
         self._is_begun = True
         if self._first_step is None:
             self._first_step = step
@@ -103,14 +105,14 @@ class RowAges:
         self._is_known = (self._records >= self.idle_from) & reaches_back & has_gradient
 
     def grow(self, has_gradient: Flags) -> None:
-        """Make all rows older by this record, of the parameters with a gradient, ``[K]``."""
+        """Age all rows of the parameters with a gradient, ``[K]``, by this record."""
         edges = np.flatnonzero(np.diff(has_gradient.astype(np.int8), prepend=0, append=0))
         ends = np.append(self.first, len(self.ages))[edges]
         for start, end in zip(ends[::2].tolist(), ends[1::2].tolist(), strict=True):
             _add_one(self.ages[start:end])
 
     def mark(self, parameter: int, first: int, has_gradient: Flags) -> None:
-        """Note which of some neighbouring rows have a gradient, after :meth:`grow`.
+        """Note which of some consecutive rows have a gradient, after :meth:`grow`.
 
         Args:
             parameter: Its index.
@@ -122,7 +124,7 @@ class RowAges:
             self.ages[start : start + len(has_gradient)] *= ~has_gradient
 
     def note(self, parameter: int, has_gradient: Flags) -> int:
-        """Do :meth:`grow` and :meth:`mark` for one parameter; return how many rows are idle.
+        """Do :meth:`grow` and :meth:`mark` for one parameter; return its number of idle rows.
 
         Args:
             parameter: Its index.
@@ -147,7 +149,7 @@ class RowAges:
         """Complete a record; return the share of idle rows, ``[K]``.
 
         Args:
-            idle: How many there are, ``[K]``.
+            idle: Number of idle rows, ``[K]``.
 
         Returns:
             NaN for a parameter whose rows are not followed, for one without a gradient now, and
@@ -174,6 +176,6 @@ class RowAges:
 
 
 def _add_one(ages: npt.NDArray[np.uint8]) -> None:
-    """Make some rows older by a record, in place."""
+    """Age some rows by one record, in place."""
     np.minimum(ages, _OLDEST - 1, out=ages)
     ages += 1

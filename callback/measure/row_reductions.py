@@ -1,8 +1,8 @@
-"""Sums, counts and comparisons of rows, as fast as the processor or the device has them.
+"""Sums, counts and comparisons of rows, as fast as the processor or the device allows.
 
-On the CPU, NumPy multiplies and adds up in one pass, and compares into bytes; torch would write the
-products, and compares into floats. Both work on the same memory. Elsewhere it is all torch, and
-nothing waits for the device. Callers silence NumPy's warnings about overflow and NaN.
+On the CPU, NumPy multiplies and adds in one pass, and compares into bytes; torch would store the
+products, and compare into floats. Both work on the same memory. Elsewhere everything uses torch,
+and nothing waits for the device. Callers silence NumPy's warnings about overflow and NaN.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _BYTE, _TOP = np.uint64(8), np.uint64(48)
 
 
 def dot(x: Tensor, y: Tensor, out: Tensor) -> None:
-    """Put Σxy of each row into ``out``.
+    """Write Σxy of each row to ``out``.
 
     Args:
         x: ``[rows, n]``.
-        y: Likewise.
+        y: ``[rows, n]``.
         out: ``[rows]``.
     """
     if x.device.type != "cpu":
@@ -42,7 +42,7 @@ def dot(x: Tensor, y: Tensor, out: Tensor) -> None:
 
 
 def largest_magnitude(x: Tensor, out: Tensor) -> None:
-    """Put max |x| of each row into ``out``, ``[rows]``; NaN where there is one."""
+    """Write max |x| of each row to ``out``, ``[rows]``; NaN if the row has one."""
     torch.amax(x, 1, out=out)
     torch.maximum(out, torch.amin(x, 1).neg_(), out=out)
 
@@ -51,9 +51,9 @@ def compare(relation: Relation, x: Tensor, y: Tensor | float, out: Tensor) -> Te
     """Compare element by element.
 
     Args:
-        relation: Between ``x`` and ``y``.
+        relation: The comparison of ``x`` with ``y``.
         x: ``[rows, n]``.
-        y: Likewise, or ``[rows, 1]``, or one number.
+        y: ``[rows, n]``, ``[rows, 1]``, or one number.
         out: bool ``[rows, n]``.
 
     Returns:
@@ -67,7 +67,7 @@ def compare(relation: Relation, x: Tensor, y: Tensor | float, out: Tensor) -> Te
 
 
 def both(x: Tensor, y: Tensor, out: Tensor) -> Tensor:
-    """Return where two masks hold, in ``out``."""
+    """Return the conjunction of two masks, in ``out``."""
     return torch.logical_and(x, y, out=out)
 
 
@@ -76,7 +76,7 @@ def put_counts(masks: Tensor, indices: Sequence[int], out: Tensor) -> None:
 
     Args:
         masks: bool ``[masks, rows, n]``.
-        indices: Where in ``out`` each mask's counts go.
+        indices: Index in ``out`` for each mask's counts.
         out: ``[values, rows]``, floating point.
     """
     n = masks.shape[2]
@@ -84,12 +84,12 @@ def put_counts(masks: Tensor, indices: Sequence[int], out: Tensor) -> None:
         for mask, index in zip(masks, indices, strict=True):
             torch.sum(mask, 1, dtype=out.dtype, out=out[index])
         return
-    # Eight bytes at a time, none of which overflows; then pairs of bytes, and the four pairs.
+    # Sum eight byte counters at a time, without overflow; then pairs of bytes, and the four pairs.
     bytes_ = torch.sum(masks.view(torch.int64), 2).numpy().view(np.uint64)
     pairs = (bytes_ & _LOW_BYTES) + ((bytes_ >> _BYTE) & _LOW_BYTES)
     out.numpy()[indices] = (pairs * _ONES) >> _TOP
 
 
 def may_hold(mask: Tensor) -> bool:
-    """Whether a mask is True anywhere; of a device, which would have to be waited for, True."""
+    """Whether a mask is True anywhere; on a device always True, to avoid a wait."""
     return mask.device.type != "cpu" or bool(mask.numpy().any())

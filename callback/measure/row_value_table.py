@@ -1,15 +1,15 @@
-"""The row values: what every way to measure a step reduces the elements of a row to.
+"""The row values: the numbers that every measurement method computes from a row's elements.
 
-One table says what they are, in which order they stand and how those of several rows combine.
-:mod:`.row_values` computes them with torch, :mod:`.gpu.kernels` in one kernel,
-:mod:`..ranks.shard_sums` packs them: all take names and positions from here.
+One table lists them, their order, and how those of several rows combine. :mod:`.row_values`
+computes them with torch, :mod:`.gpu.kernels` in one kernel, and :mod:`..ranks.shard_sums` packs
+them: all take names and positions from here.
 
 Symbols: ``w`` weight, ``g`` gradient, ``m`` exp_avg, ``v`` exp_avg_sq, ``b`` weight before the
-step, ``d`` the change the step made; ``m̂`` and ``v̂`` are bias-corrected, ``s = √v̂``. ``g'`` is the
-gradient as it enters the moments: negated under maximize, and with ``weight_decay · b`` added where
-weight decay is coupled. Everything that compares the gradient with a moment uses ``g'``. ``n`` is
-the direction of :mod:`..optimizer_state.base` (Adam: m̂/(s+ε)) and ``r`` the update that was
-requested, ``-lr·(n + weight_decay·b)``: ``d`` is what the weights' precision left of it.
+    step, ``d`` the change made by the step; ``m̂`` and ``v̂`` are bias-corrected, ``s = √v̂``.
+    ``g'`` is the gradient as it enters the moments: negated under maximize, plus ``weight_decay ·
+    b`` if weight decay is coupled. Comparisons of the gradient with a moment use ``g'``. ``n`` is
+    the direction of :mod:`..optimizer_state.base` (Adam: m̂/(s+ε)) and ``r`` the requested update,
+    ``-lr·(n + weight_decay·b)``; ``d`` is what remains of it in the precision of the weights.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Literal, NamedTuple
 
 
 class RowValue(NamedTuple):
-    """One number of each row.
+    """One number per row.
 
     Attributes:
-        name: What it is called, in the symbols above.
-        combined_by: What makes one number of those of several rows.
-        formula: Of the elements of a row, padding included, which is zeros.
-        over_all: The quantity for which this is also known over all elements where only some are
-            read; "before" is the weight before the step. Empty for the others.
+        name: Its name, in the symbols above.
+        combined_by: How the numbers of several rows are combined into one.
+        formula: In the elements of a row, including the padding, which is zeros.
+        over_all: The quantity for which this is also known over all elements if only some are read;
+            "before" is the weight before the step. Empty for the others.
         zeros_of: The quantity whose zeros this counts, for its histogram; empty for the others.
     """
 
@@ -83,13 +83,13 @@ NAMES = tuple(value.name for value in ROW_VALUES)
 POSITION: Mapping[str, int] = {name: i for i, name in enumerate(NAMES)}
 SUMS = tuple(value.name for value in ROW_VALUES if value.combined_by == "sum")
 MAXIMA = tuple(value.name for value in ROW_VALUES if value.combined_by == "maximum")
-# By quantity, the names of those that have one.
+# Names of the row values known over all elements, by quantity.
 OVER_ALL: Mapping[str, str] = {v.over_all: v.name for v in ROW_VALUES if v.over_all}
 ZEROS: Mapping[str, str] = {v.zeros_of: v.name for v in ROW_VALUES if v.zeros_of}
 
-# Smallest ε to divide by: the padding of a row is 0/ε, which must not become NaN.
+# Smallest ε to divide by: in the padding of a row, 0/ε must not become NaN.
 TINY = 1e-37
-# Below this share of v, float32 cannot tell what v was before the step from zero.
+# Below this share of v, float32 cannot distinguish v before the step from zero.
 LEAST_BEFORE = 1e-6
-# Normalized updates of either sign that count as ±1.
+# Range of magnitudes of normalized updates that count as ±1.
 NEAR_ONE = (0.8, 1.25)

@@ -1,8 +1,8 @@
-"""The sums of each row of elements, by torch's operations: pure functions.
+"""The sums of each row of elements, with torch's operations: pure functions.
 
 On the device, :func:`row_sums` reduces each row of 256 elements to the few sums, counts and maxima
-of :data:`.row_value_table.ROW_VALUES`, where the symbols are, too. It does so for all parameters of
-a block at once.
+of :data:`.row_value_table.ROW_VALUES`, which also defines the symbols. It does so for all
+parameters of a block at once.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from .row_value_table import LEAST_BEFORE, NAMES, NEAR_ONE, POSITION, TINY
 
 @dataclass(frozen=True, slots=True)
 class BlockValues:
-    """A block's elements, each ``[rows, n]`` with zeros for padding. The moments may be missing.
+    """A block's elements, each ``[rows, n]`` with zeros as padding. The moments may be missing.
 
-    ``moments_before`` has, by "exp_avg" and "exp_avg_sq", those before the step that are known.
+    ``moments_before`` maps "exp_avg" and "exp_avg_sq" to their values before the step, if known.
     """
 
     before: Tensor
@@ -40,18 +40,18 @@ class BlockValues:
 
 
 class RowCoefficients:
-    """Numbers of the formula for every row, from those of every parameter."""
+    """The formula's numbers for every row, from those of every parameter."""
 
     def __init__(self, c: Coefficients, row_parameter: Tensor, dtype: torch.dtype) -> None:
-        """Spread the numbers.
+        """Spread the numbers over the rows.
 
         Args:
             c: float64 ``[parameters]``.
             row_parameter: Index of each row's parameter, ``[rows]``, on the elements' device.
-            dtype: Of the elements.
+            dtype: Type of the elements.
         """
         by_parameter = torch.stack([getattr(c, name) for name in COEFFICIENTS] + [*c.own.values()])
-        # A device may have no float64.
+        # A device may not support float64.
         table = on_device(by_parameter.to(dtype), row_parameter.device)
         table[COEFFICIENTS.index("denominator_constant")].clamp_(min=TINY)
         self._own = tuple(c.own)
@@ -68,17 +68,17 @@ class RowCoefficients:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to compute of a block, decided on the host.
+    """What to compute for a block, decided on the host.
 
     Attributes:
         plain_gradient: Whether g' is g for every parameter.
         has_weight_decay: Whether any parameter has decoupled weight decay.
         knows_update: Whether the update of each element is known.
-        counts_direction: Whether its zeros are to be counted, for a histogram.
-        half_precision: Half-precision types in which exp_avg_sq of some parameter is stored, each
-            with the rows of those parameters: bool ``[rows, 1]``.
+        counts_direction: Whether to count the direction's zeros, for a histogram.
+        half_precision: The half-precision types that store exp_avg_sq of some parameter, each with
+            the rows of those parameters: bool ``[rows, 1]``.
         rounded_after: By "exp_avg" and "exp_avg_sq", the rows in which the step used the moment
-            before it was rounded to what is stored: bool ``[rows, 1]``.
+            before rounding it for storage: bool ``[rows, 1]``.
     """
 
     plain_gradient: bool
@@ -102,37 +102,37 @@ MASKS = 9
 
 
 class _Masks:
-    """Masks whose elements are counted together, because each call has its cost."""
+    """Masks whose elements are counted together, because each call has a fixed cost."""
 
     def __init__(self, masks: Tensor) -> None:
         *self._free, self.spare = masks.unbind(0)
         self._masks = masks
-        self._first = 0  # of those that may be written to
+        self._first = 0  # index of the first writable mask
         self._positions: list[int] = []
 
     def of(self, name: str) -> Tensor:
-        """Return one to write to, whose count is the row value ``name``."""
+        """Return a mask to write to, whose count becomes the row value ``name``."""
         self._positions.append(POSITION[name])
         return self._free[self._first + len(self._positions) - 1]
 
     def put(self, out: Tensor, keep: int = 0) -> None:
-        """Count them, and begin anew with all but the first ``keep``."""
+        """Count them, and start over with all but the first ``keep``."""
         stop = self._first + len(self._positions)
         put_counts(self._masks[self._first : stop], self._positions, out)
         self._first, self._positions = keep, []
 
 
-@dataclass(slots=True)  # frozen would take longer to make, and each block makes one
+@dataclass(slots=True)  # frozen would take longer to create, and each block creates one
 class _Work:
-    """What the functions that reduce a block share.
+    """The shared data of the functions that reduce a block.
 
     Attributes:
-        block: What was read.
-        c: The numbers of the rows, ``[rows, 1]``.
+        block: The block's elements.
+        c: The rows' numbers, ``[rows, 1]``.
         plan: What to compute.
         put: Row values by name, each ``[rows]``; written.
-        masks: To count with.
-        t: Scratch, as ``s`` and ``n``: ``[rows, n]``.
+        masks: For counting.
+        t: Scratch, like ``s`` and ``n``: ``[rows, n]``.
         s: Holds √v̂, then r.
         n: Holds the direction.
     """
@@ -161,23 +161,23 @@ def row_sums(
     """Reduce each row of a block.
 
     Args:
-        block: What was read.
-        state: Of the optimizer.
-        c: The numbers of the rows, ``[rows, 1]``.
-        smallest_normal: Of the type in which exp_avg_sq is stored, ``[rows, 1]``.
+        block: The block's elements.
+        state: The optimizer's adapter.
+        c: The rows' numbers, ``[rows, 1]``.
+        smallest_normal: Smallest normal number of the type that stores exp_avg_sq, ``[rows, 1]``.
         plan: What to compute.
-        out: ``[len(ROW_VALUES), rows]``. What is not computed keeps its values.
+        out: ``[len(ROW_VALUES), rows]``. Values that are not computed stay as they are.
         scratch: ``[SCRATCH, rows, n]``; overwritten.
         masks: bool ``[MASKS, rows, n]``; overwritten.
 
     Returns:
-        g' of each element, ``[rows, n]``, part of ``scratch`` or of ``block``; and the direction
-        likewise, or None where it is not known.
+        g' of each element, ``[rows, n]``, a part of ``scratch`` or of ``block``; and the direction,
+        ``[rows, n]``, or None if unknown.
     """
     t, s, n, e = scratch.unbind(0)
     put = dict(zip(NAMES, out.unbind(0), strict=True))
     work = _Work(block, c, plan, put, _Masks(masks), t, s, n)
-    # The first mask: the request is compared with it, after the others have been counted.
+    # The first mask: the request is compared with it after the others have been counted.
     d_is_zero = compare("equal", block.update, 0, work.masks.of("d=0"))
     g_is_zero = _put_measured(work)
     entering = _put_entering(work, e)
@@ -208,7 +208,7 @@ def _put_measured(work: _Work) -> Tensor:
     dot(d, d, put["d²"])
     dot(d, b, put["d·b"])
     dot(g, g, put["g²"])
-    # In units of the row's Σg², because the fourth power leaves the range of float32.
+    # In units of the row's Σg², because the fourth power exceeds the range of float32.
     torch.mul(g, g, out=t).mul_(put["g²"].clamp(min=TINY).reciprocal_()[:, None])
     dot(t, t, put["g⁴"])
     for name, x in (("max|d|", d), ("max|w|", w), ("max|g|", g)):
@@ -230,7 +230,7 @@ def _put_entering(work: _Work, out: Tensor) -> Tensor:
 
 
 def _put_first_moment(work: _Work, entering: Tensor) -> Tensor | None:
-    """Reduce exp_avg, where there is one; return where it is 0."""
+    """Reduce exp_avg, if there is one; return where it is 0."""
     m, put = work.block.exp_avg, work.put
     if m is None:
         return None
@@ -252,11 +252,11 @@ def _put_second_moment(
     v_is_zero = compare("equal", v, 0, masks.of("v=0"))
     if m is not None and m_is_zero is not None:
         torch.div(m, torch.clamp_min(root, TINY, out=t), out=t)
-        # Where v is 0 the quotient is to be 0, as it is already where m is 0, too: mostly so.
+        # Where v is 0 the quotient must be 0. If m is 0 there too, which is usual, it already is.
         if may_hold(compare("greater", v_is_zero, m_is_zero, masks.spare)):
             t.masked_fill_(v_is_zero, 0.0)
         dot(t, t, put["m̂²/v̂"])
-        put["m̂²/v̂"].mul_(c.exp_avg_scale[:, 0] ** 2)  # once a row instead of once an element
+        put["m̂²/v̂"].mul_(c.exp_avg_scale[:, 0] ** 2)  # once per row instead of once per element
     compare("less", root, c.eps, masks.of("s<ε"))
     compare("less", root, c.eps * 10, masks.of("s<10ε"))
     torch.div(entering, torch.maximum(root, c.eps.clamp_min(TINY), out=t), out=t)
@@ -265,7 +265,7 @@ def _put_second_moment(
 
 
 def _put_flicker(work: _Work, entering: Tensor) -> None:
-    """Compare exp_avg_sq with itself one step ago."""
+    """Compare exp_avg_sq with its value one step ago."""
     put, block, c, t, seen = work.put, work.block, work.c, work.t, work.n
     v = block.exp_avg_sq
     assert v is not None
@@ -275,7 +275,7 @@ def _put_flicker(work: _Work, entering: Tensor) -> None:
         before.div_(c.exp_avg_sq_decay)
     share = torch.div(before, v, out=t)
     torch.sum(torch.gt(share, LEAST_BEFORE, out=seen), 1, out=put["v before≠0"])
-    # Where there was nothing to compare with, NaN from 0/0 too, the logarithm must become 0.
+    # If there was nothing to compare with, including NaN from 0/0, the logarithm must become 0.
     share.nan_to_num_(nan=1.0, posinf=torch.inf, neginf=1.0).clamp_min_(LEAST_BEFORE)
     share.mul_((c.exp_avg_sq_scale_before / c.exp_avg_sq_scale) ** 2)
     share.log_().mul_(seen)
@@ -283,7 +283,7 @@ def _put_flicker(work: _Work, entering: Tensor) -> None:
 
 
 def _put_storage(work: _Work, g_is_zero: Tensor, smallest_normal: Tensor) -> None:
-    """Count what the type that stores exp_avg_sq cannot hold, and what it cannot let decay."""
+    """Count values of exp_avg_sq that its type cannot represent, or cannot let decay."""
     put, t = work.put, work.t
     v = work.block.exp_avg_sq
     assert v is not None
@@ -293,12 +293,12 @@ def _put_storage(work: _Work, g_is_zero: Tensor, smallest_normal: Tensor) -> Non
     for dtype, rows_of_dtype in work.plan.half_precision.items():
         decayed = torch.mul(v, work.c.exp_avg_sq_decay, out=t).to(dtype)
         torch.eq(decayed, v, out=t)
-        # The direction is not made yet, so that its memory is free.
+        # The direction is not computed yet, so its memory is free.
         frozen += t.mul_(torch.ne(v, 0, out=work.n)).mul_(rows_of_dtype).sum(1)
 
 
 def _put_request(work: _Work, direction: Tensor, d_is_zero: Tensor) -> None:
-    """Reduce the direction, and what the step asked for against what it did."""
+    """Reduce the direction, and compare the requested update with the actual one."""
     put, c, t, masks = work.put, work.c, work.t, work.masks
     torch.mul(direction, direction, out=t)
     torch.sum(t, 1, out=put["n²"])
@@ -307,7 +307,7 @@ def _put_request(work: _Work, direction: Tensor, d_is_zero: Tensor) -> None:
     both(is_near, compare("less", t, largest**2, masks.spare), is_near)
     if work.plan.counts_direction:
         compare("equal", direction, 0, masks.of("n=0"))
-    # The root has served, so that its memory is free.
+    # The root is no longer needed, so its memory is free.
     if work.plan.has_weight_decay:
         r = torch.addcmul(direction, work.block.before, c.weight_decay, out=work.s)
         r.mul_(-c.step_size)
@@ -323,7 +323,7 @@ def _put_request(work: _Work, direction: Tensor, d_is_zero: Tensor) -> None:
 def _as_used(
     rows: Rows, before: Mapping[str, Tensor], rounded_after: Mapping[str, Tensor], c: Coefficients
 ) -> Rows:
-    """Return the moments as the step used them, where it rounded them afterwards."""
+    """Return the moments as the step used them, if it rounded them afterwards."""
     moments: dict[str, Any] = {"exp_avg": rows.exp_avg, "exp_avg_sq": rows.exp_avg_sq}
     for name, where in rounded_after.items():
         stored = moments[name]
@@ -361,7 +361,7 @@ def row_rounding(
 
     Args:
         before: A block's elements of the moment before the step, ``[rows, n]``; overwritten.
-        after: Those after it.
+        after: Its elements after the step.
         added: g', or its square.
         decay: ``[rows, 1]``.
         weight: ``[rows, 1]``.
@@ -376,13 +376,13 @@ def row_rounding(
 def compare_with_exact(
     elements: BlockValues, gradient: Tensor, c: Coefficients, out: Tensor
 ) -> None:
-    """Reduce how much the moments that are stored rounded lost at this step.
+    """Compute the rounding error of moments stored in low precision at this step.
 
     Args:
-        elements: A block's.
-        gradient: g' of each of them.
-        c: The numbers of its rows.
-        out: Its row values.
+        elements: A block's elements.
+        gradient: g' of each element.
+        c: The rows' numbers.
+        out: The block's row values.
     """
     first, second = "exp_avg", "exp_avg_sq"
     before = elements.moments_before

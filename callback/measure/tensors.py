@@ -1,4 +1,4 @@
-"""The tensors of a step by quantity: what there is to read of every parameter."""
+"""A step's tensors by quantity: what can be read of every parameter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..optimizer_state.parameter_state import ParameterState, Source
 from ..optimizer_state.storage import Storage, StoredState
 from ..read.real_numbers import real_source
 
-# One a parameter, or None.
+# One per parameter, or None.
 Sources = Sequence[Source | None]
 # By quantity.
 Tensors = Mapping[str, Sources]
@@ -29,8 +29,8 @@ class States(NamedTuple):
     """The optimizer's state of ``K`` parameters.
 
     Attributes:
-        of: Each parameter's, or None before its first step.
-        storage: How it is stored.
+        of: Each parameter's state, or None before its first step.
+        storage: How the states are stored.
     """
 
     of: list[ParameterState | None]
@@ -39,20 +39,21 @@ class States(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StepTensors:
-    """What a step of ``K`` parameters has left.
+    """The tensors of ``K`` parameters after a step.
 
     Attributes:
-        weights: What is here of the parameters.
-        gradients: As the step consumed them, and as they are read: dense, or sparse and coalesced;
-            or what was kept of them, :class:`.kept_gradients.KeptGradient`.
-        states: After the step.
-        groups: Of each parameter.
+        weights: This process's part of the parameters.
+        gradients: The gradients that the step consumed, in the form in which they are read: dense,
+            or sparse and coalesced; or a :class:`.kept_gradients.KeptGradient`.
+        states: The states after the step.
+        groups: The group of each parameter.
         stored: How the states are stored.
-        by_quantity: All of these tensors as they are read, complex ones as real numbers.
-        others: Keys of further state tensors that have histograms, too.
-        masks: Keys of the masks of the states.
-        with_histograms: Whether to count them.
-        step: Its number, from which step counts are guessed that lie on a device.
+        by_quantity: All of these tensors in the form in which they are read, complex ones as real
+            numbers.
+        others: Keys of additional state tensors that have histograms.
+        masks: Keys of the states' masks.
+        with_histograms: Whether to count histograms.
+        step: The step number, which predicts step counts that are on a device.
     """
 
     weights: Sequence[Tensor]
@@ -79,21 +80,21 @@ def by_quantity(
     others: Sequence[str],
     is_complex: Sequence[bool],
 ) -> Tensors:
-    """Return the tensors of a step by quantity; those of the state by "exp_avg", key or mask.
+    """Return a step's tensors by quantity; state tensors by "exp_avg", key or mask.
 
     Args:
-        weights: Of the parameters.
-        gradients: Real ones.
-        states: After the step.
-        others: Keys of further state tensors.
-        is_complex: Which parameters are.
+        weights: The parameters.
+        gradients: Real-valued gradients.
+        states: The states after the step.
+        others: Keys of additional state tensors.
+        is_complex: Which parameters are complex.
     """
     tensors: dict[str, Sources] = {
         "weight": weights,
         "exp_avg": moments(states, "exp_avg"),
         "exp_avg_sq": moments(states, "exp_avg_sq"),
         **{
-            # Under the quantity's name: an unknown optimizer may have a key "exp_avg", too.
+            # By the quantity's name: an unknown optimizer may have a key "exp_avg", too.
             schema.state_quantity(key).name: [
                 None if s is None else s.others.get(key) for s in states
             ]

@@ -1,1 +1,1 @@
-"""Where numbers lie: what lasts from record to record, and the way to and from the host."""
+"""Memory that lasts from record to record, and transfers to and from the host."""

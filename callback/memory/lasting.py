@@ -1,9 +1,8 @@
-"""Memory that lasts from record to record, apart from what training allocates.
+"""Memory that lasts from record to record, separate from what training allocates.
 
-Allocators put large tensors where there is room. A buffer of ours among them would stay there while
-they come and go, and what came later would no longer fit into the gaps: the process would grow by
-more than the buffer. So on the CPU buffers are mapped, and pages that are never written to take
-nothing.
+Allocators put large tensors into free gaps. A buffer of ours among them would stay while they come
+and go, and later tensors would no longer fit into the gaps: the process would grow by more than the
+buffer. So on the CPU, buffers are mapped; pages that are never written to take no memory.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-_LEAST_BYTES = 1 << 16  # of less, gaps do no harm
+_LEAST_BYTES = 1 << 16  # smaller gaps do no harm
 
 
 def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return a tensor of zeros for memory that lasts.
+    """Return a tensor of zeros in lasting memory.
 
     Args:
         shape: Its sizes.
         dtype: Its type.
-        device: Where it is.
+        device: Its device.
     """
     count = math.prod(shape)
     size = count * dtype.itemsize
@@ -33,7 +32,7 @@ def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Ten
         return torch.zeros(tuple(shape), dtype=dtype, device=device)
     try:
         memory = _mapped(size)
-    except OSError:  # the allocator says better what is wrong, or has room
+    except OSError:  # the allocator has a clearer error, or room
         return torch.zeros(tuple(shape), dtype=dtype, device=device)
     return torch.frombuffer(memory, dtype=dtype, count=count).view(tuple(shape))
 

@@ -1,4 +1,4 @@
-"""The one copy from the device to the host, and a small one the other way."""
+"""The one copy from the device to the host, and a small one in the other direction."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _NUMPY = {
 
 
 def to_host(tensors: Sequence[Tensor]) -> list[npt.NDArray[Any]]:
-    """Return tensors as arrays, those that are on a device by a single copy.
+    """Return tensors as arrays, copying those on a device at once.
 
     Args:
         tensors: float32, float64, int32, int64 or bool, all on one device or on the CPU.
 
     Returns:
-        An array for each, of its shape and dtype. On the CPU it shares the tensor's memory.
+        An array for each, with its shape and dtype. On the CPU it shares the tensor's memory.
     """
     sent = [tensor for tensor in tensors if tensor.device.type != "cpu"]
     if not sent:
@@ -46,10 +46,10 @@ def to_host(tensors: Sequence[Tensor]) -> list[npt.NDArray[Any]]:
 
 
 def copy_to_host(packed: Tensor) -> npt.NDArray[Any]:
-    """Return a tensor of a device as an array, and wait for this copy alone.
+    """Return a tensor on a device as an array, waiting only for this copy.
 
-    From CUDA through memory that does not move, so that no other copy is made on the way; from any
-    other device by a copy that waits by itself.
+    From CUDA through pinned memory, to avoid an intermediate copy; from any other device by a
+    synchronous copy.
     """
     memory, arrived = send_to_host(packed)
     if arrived is not None:
@@ -58,21 +58,21 @@ def copy_to_host(packed: Tensor) -> npt.NDArray[Any]:
 
 
 def send_to_host(tensor: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
-    """Copy a tensor to the host without waiting for the device, where that is possible.
+    """Copy a tensor to the host without waiting for the device, if possible.
 
     Args:
         tensor: On any device.
 
     Returns:
-        The copy, and what to wait for before it is read: None where it has arrived, as it has from
-        every device but CUDA. A tensor of the CPU is returned as it is.
+        The copy, and the event to wait for before reading it: None if it has arrived, as from every
+        device but CUDA. A CPU tensor is returned unchanged.
     """
     if not tensor.is_cuda:
         return tensor.cpu(), None
     memory = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=True)
     memory.copy_(tensor, non_blocking=True)
     arrived = torch.cuda.Event()
-    # Of the tensor's device, which need not be the current one.
+    # Of the tensor's device, which may not be the current one.
     arrived.record(torch.cuda.current_stream(tensor.device))
     return memory, arrived
 
@@ -81,11 +81,11 @@ class Copy:
     """A tensor on its way to the host."""
 
     def __init__(self, tensor: Tensor) -> None:
-        """Start the copy; as :func:`send_to_host`."""
+        """Start the copy; see :func:`send_to_host`."""
         self._memory, self._arrived = send_to_host(tensor)
 
     def array(self) -> npt.NDArray[Any]:
-        """Return it as an array, and wait for it alone where it has not arrived."""
+        """Return it as an array, waiting only for this copy if it has not arrived."""
         if self._arrived is not None:
             self._arrived.synchronize()
             self._arrived = None
@@ -93,20 +93,20 @@ class Copy:
 
 
 def to_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
-    """Return an array as a tensor of a device, without waiting for what runs there."""
+    """Return an array as a tensor on a device, without waiting for the device."""
     return on_device(torch.from_numpy(array), device)
 
 
 def on_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor on a device, without waiting for what runs there if that is CUDA.
+    """Return a tensor on a device, without waiting for the device if it is CUDA.
 
     Args:
-        tensor: On the CPU, or on a device that may be another one.
-        device: Where it is wanted.
+        tensor: On the CPU, or on any device.
+        device: The target device.
     """
     if tensor.device.type != "cpu" or device.type == "cpu":
         return tensor.to(device)
     if device.type != "cuda":
         return tensor.to(device)
-    # The memory is handed out again only when the copy has been made.
+    # The memory is only reused after the copy is complete.
     return tensor.pin_memory().to(device, non_blocking=True)

@@ -1,1 +1,1 @@
-"""A kernel in C for the CPU: how it is found. It may be missing, and nothing needs it."""
+"""Finds the C kernel for the CPU. It is optional."""

@@ -1,1 +1,1 @@
-"""Adapters: one family of optimizers a file. See :mod:`.base` for what each one answers."""
+"""Adapters: one optimizer family per file. See :mod:`.base` for the interface."""

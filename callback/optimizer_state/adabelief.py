@@ -16,18 +16,18 @@ _NAN = float("nan")
 
 
 class AdaBeliefState(PytorchOptimizerState):
-    """Zhuang et al. 2020: Adam divided by how far gradients are from their average.
+    """Zhuang et al. 2020: Adam divided by the deviation of gradients from their average.
 
     With ``ams_bound`` exp_avg_sq means ``max_exp_avg_var``. With ``rectify`` its bias is not
-    corrected. With ``adam_debias`` that of exp_avg is not.
+    corrected. With ``adam_debias`` the bias of exp_avg is not corrected.
     """
 
     exp_avg_sq_key = "exp_avg_var"
     meanings: Mapping[str, str] = {
-        "exp_avg": "average of gradients; of rescaled ones with adanorm",
+        "exp_avg": "average of gradients, rescaled with adanorm",
         "exp_avg_sq": "exp_avg_var: average of (gradient - exp_avg)², plus eps at every step",
     }
-    # Those compare with squared gradients, which this is no average of.
+    # Statistics with these needs compare with squared gradients, but this does not average those.
     lacks: tuple[schema.Need, ...] = ("exp_avg_sq decay", "mean of squares")
 
     def coefficients(self, table: StepTable) -> Coefficients:

@@ -30,7 +30,7 @@ class AdadeltaState(OptimizerState):
     lacks: tuple[schema.Need, ...] = ("exp_avg",)
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
-        """The parameter's state, or None if no step has given it one yet."""
+        """The parameter's state, or None before its first step."""
         state = self.optimizer.state.get(parameter)
         if not state:
             return None
@@ -55,11 +55,11 @@ class AdadeltaState(OptimizerState):
         )
 
     def direction(self, rows: Rows, c: Coefficients, root: Tensor | None, out: Tensor) -> Tensor:
-        """The formula of the class: nothing is subtracted, so that no digits are lost."""
+        """The formula of the class: it subtracts nothing, so no digits are lost."""
         assert rows.exp_avg_sq is not None
         rho, eps, g = c.own["rho"], c.own["eps"], rows.gradient
         denominator = torch.mul(rows.exp_avg_sq + eps, rho).addcmul_(g * g, 1 - rho)
-        # 0 only where the gradient is 0, under rho = 0.
+        # 0 only if the gradient is 0 and rho = 0.
         denominator.clamp_(min=torch.finfo(out.dtype).tiny)
         torch.add(rows.others["acc_delta"], rho * eps, out=out)
         return out.div_(denominator).sqrt_().mul_(g)

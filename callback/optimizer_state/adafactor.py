@@ -22,24 +22,24 @@ class AdafactorState(OptimizerState):
     """State of Adafactor, as torch/optim/_adafactor.py keeps it.
 
     The step size depends on the RMS of the whole weight and of the whole update: the update of an
-    element is measured only. The second moment of matrices and beyond is kept as its means over
-    rows and over columns; it is put together from them while it is read.
+    element is only measured. The second moment of tensors with two or more dimensions is stored as
+    its means over rows and over columns; it is computed from them on reading.
     """
 
     meanings: Mapping[str, str] = {
-        "exp_avg_sq": "estimate from row_var and col_var; of vectors variance, the average itself"
+        "exp_avg_sq": "estimate from row_var and col_var; for vectors the average itself, variance"
     }
     lacks: tuple[schema.Need, ...] = ("exp_avg",)
     update_is_known = False
 
     def lacks_in(self, group: GroupSettings) -> tuple[schema.Need, ...]:
-        """The estimate of a matrix is no average, of which each step leaves the same share."""
+        """A matrix's estimate is not an average that decays by a fixed factor per step."""
         if any(parameter.dim() < 2 for parameter in group["params"]):
             return self.lacks
         return (*self.lacks, "stored exp_avg_sq")
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
-        """The parameter's state, or None if no step has given it one yet."""
+        """The parameter's state, or None before its first step."""
         state = self.optimizer.state.get(parameter)
         if not state:
             return None
@@ -60,7 +60,7 @@ class AdafactorState(OptimizerState):
         )
 
     def coefficients(self, table: StepTable) -> Coefficients:
-        """Shazeer & Stern 2018, algorithms 4 and 5; √v is not let below eps."""
+        """Shazeer & Stern 2018, algorithms 4 and 5; √v is bounded below by eps."""
         weight = table.steps ** table.number("beta2_decay")
         is_factored = table.state_number("is_factored") > 0
         return Coefficients.of(

@@ -15,13 +15,13 @@ from .parameter_state import ParameterState
 
 
 class AdagradState(OptimizerState):
-    """State of Adagrad, as torch/optim/adagrad.py keeps it: from the start, at step 0."""
+    """State of Adagrad, as torch/optim/adagrad.py keeps it: it exists from step 0."""
 
     meanings: Mapping[str, str] = {"exp_avg_sq": "sum of the squared gradients, which never decays"}
     lacks: tuple[schema.Need, ...] = ("exp_avg", "mean of squares", "shrinking exp_avg_sq")
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
-        """The parameter's state, or None if it was added later and no step has given it one."""
+        """The parameter's state, or None if it was added later and has taken no step yet."""
         state = self.optimizer.state.get(parameter)
         return ParameterState(exp_avg_sq=state["sum"], step=state["step"]) if state else None
 

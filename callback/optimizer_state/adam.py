@@ -19,7 +19,7 @@ from .parameter_state import NOTHING, ParameterState
 class AdamState(OptimizerState):
     """State of Adam and AdamW, as torch/optim/adam.py keeps it.
 
-    Under ``amsgrad`` exp_avg_sq means ``max_exp_avg_sq``, which the denominator is made of.
+    Under ``amsgrad`` exp_avg_sq means ``max_exp_avg_sq``, which the denominator uses.
     """
 
     def options(self, group: GroupSettings) -> dict[str, schema.Option]:
@@ -34,12 +34,12 @@ class AdamState(OptimizerState):
         return bool(group.get("amsgrad"))
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
-        """The parameter's state, or None if no step has given it one yet."""
+        """The parameter's state, or None before its first step."""
         state = self.optimizer.state.get(parameter)
         if not state:
             return None
         second = "max_exp_avg_sq" if group.get("amsgrad") else "exp_avg_sq"
-        # All of them by position, which takes less time: there are thousands.
+        # By position, which is faster: there are thousands.
         return ParameterState(
             state["exp_avg"], state[second], NOTHING, NOTHING, state["step"], NOTHING, NOTHING
         )
@@ -58,7 +58,7 @@ class AdamState(OptimizerState):
         )
 
     def weight_decays(self, table: Columns) -> dict[str, Any]:
-        """Return the coefficients of weight decay, of which one is 0."""
+        """Return the coefficients of weight decay, one of them 0."""
 
         def weight_decay(group: GroupSettings, is_wanted: bool) -> float:
             return float(is_wanted) * hyperparameter(group, "weight_decay")
@@ -73,7 +73,7 @@ class AdamState(OptimizerState):
         }
 
     def _is_decoupled(self, group: GroupSettings) -> bool:
-        # Older versions of torch say it by the class alone.
+        # In older versions of torch, only the class tells.
         return bool(group.get("decoupled_weight_decay", isinstance(self.optimizer, AdamW)))
 
 

@@ -18,7 +18,7 @@ from .parameter_state import ParameterState
 class AdamaxState(OptimizerState):
     """State of Adamax, as torch/optim/adamax.py keeps it.
 
-    exp_inf divides as it is: eps is inside of it, and so it is never 0.
+    exp_inf is the denominator as it is: it includes eps, and so it is never 0.
     """
 
     meanings: Mapping[str, str] = {
@@ -28,7 +28,7 @@ class AdamaxState(OptimizerState):
     exp_avg_sq_is_root = True
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
-        """The parameter's state, or None if no step has given it one yet."""
+        """The parameter's state, or None before its first step."""
         state = self.optimizer.state.get(parameter)
         if not state:
             return None

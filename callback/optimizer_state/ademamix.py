@@ -1,4 +1,4 @@
-"""AdEMAMix of pytorch_optimizer, and the formula that bitsandbytes' AdEMAMix shares."""
+"""AdEMAMix of pytorch_optimizer, and the formula shared with bitsandbytes' AdEMAMix."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class AdEMAMixFormula(OptimizerState, ABC):
     """
 
     meanings: Mapping[str, str] = {
-        "exp_avg": "the fast average of gradients, with beta1; half of what the step is made of",
+        "exp_avg": "the fast average of gradients, with beta1; the step also uses the slow one",
         "exp_avg_slow": "the slow average of gradients, with beta3",
     }
 
@@ -35,7 +35,7 @@ class AdEMAMixFormula(OptimizerState, ABC):
 
 
 def warmed_up_alpha(table: StepTable, warmup: str) -> Tensor:
-    """Return alpha at this step, which grows over as many steps as a setting says."""
+    """Return alpha at this step; a setting gives the number of steps over which it grows."""
     alpha, steps = table.number("alpha"), table.number(warmup)
     return torch.where(steps > 0, alpha * torch.clamp(table.steps / steps, max=1.0), alpha)
 
@@ -43,7 +43,7 @@ def warmed_up_alpha(table: StepTable, warmup: str) -> Tensor:
 class AdEMAMixState(AdEMAMixFormula, PytorchOptimizerState):
     """AdEMAMix of pytorch_optimizer.
 
-    Not known element by element with ``cautious`` or ``stable_adamw``.
+    Unknown element by element with ``cautious`` or ``stable_adamw``.
     """
 
     other_keys = ("exp_avg_slow",)

@@ -15,16 +15,16 @@ from .pytorch_optimizer import PytorchOptimizerState, weight_decay_of
 class AdoptState(PytorchOptimizerState):
     """Taniguchi et al. 2024, algorithm 2, with clipping: the step is exp_avg itself.
 
-    Each gradient is divided by √exp_avg_sq of the step before and clipped, then averaged. The first
-    step makes exp_avg_sq of its gradient and moves no weight. Not known element by element with
-    ``cautious`` or ``stable_adamw``.
+    Each gradient is divided by √exp_avg_sq of the previous step and clipped, then averaged. The
+    first step initializes exp_avg_sq from its gradient and moves no weight. Unknown element by
+    element with ``cautious`` or ``stable_adamw``.
     """
 
     meanings: Mapping[str, str] = {
-        "exp_avg": "average of gradients that were divided by √exp_avg_sq of the step before",
-        "exp_avg_sq": "average of squared gradients, which the next step divides by",
+        "exp_avg": "average of gradients divided by √exp_avg_sq of the previous step",
+        "exp_avg_sq": "average of squared gradients, for the next step",
     }
-    # exp_avg holds no gradients, and is divided by nothing any more.
+    # exp_avg does not average gradients, and is not divided any more.
     lacks: tuple[schema.Need, ...] = ("exp_avg decay", "mean of gradients")
     whole_tensor_flags = ("cautious", "stable_adamw")
 

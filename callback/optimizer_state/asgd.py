@@ -19,8 +19,9 @@ from .parameter_state import ParameterState
 class ASGDState(OptimizerState):
     """State of ASGD, as torch/optim/asgd.py keeps it.
 
-    A step uses the step size ``eta`` that the step before has left, and then overwrites it. Where
-    :meth:`before_step` did not see it, it is computed for a learning rate that has not changed.
+    A step uses the step size ``eta`` left by the previous step, and then overwrites it. If
+    :meth:`before_step` did not see it, it is computed assuming that the learning rate has not
+    changed.
     """
 
     meanings: Mapping[str, str] = {"ax": "average of the weights"}
@@ -40,7 +41,7 @@ class ASGDState(OptimizerState):
         }
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
-        """The parameter's state, or None if no step has given it one yet."""
+        """The parameter's state, or None before its first step."""
         state = self.optimizer.state.get(parameter)
         if not state:
             return None
@@ -52,7 +53,7 @@ class ASGDState(OptimizerState):
         )
 
     def coefficients(self, table: StepTable) -> Coefficients:
-        """Polyak & Juditsky 1992; ``lambd`` is a decoupled weight decay."""
+        """Polyak & Juditsky 1992; ``lambd`` is decoupled weight decay."""
         lr, lambd = table.number("lr"), table.number("lambd")
         computed = lr / (1 + lambd * lr * (table.steps - 1)) ** table.number("alpha")
         eta = table.state_number("eta_before")

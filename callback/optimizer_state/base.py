@@ -1,6 +1,6 @@
-"""What the callback asks of an optimizer: the interface that every adapter fills.
+"""What the callback needs to know about an optimizer: the interface that every adapter implements.
 
-An adapter explains the state of one family of optimizers in the terms of one formula, element by
+An adapter describes the state of one family of optimizers in terms of one formula, element by
 element. With ``b`` the weight before the step, ``g`` the gradient as the step consumed it, ``m``
 and ``v`` the moments after the step:
 
@@ -13,7 +13,7 @@ and ``v`` the moments after the step:
 
 :class:`.coefficients.Coefficients` holds the numbers, one of each per parameter. A family that does
 not fit overrides :meth:`OptimizerState.root` or :meth:`OptimizerState.direction`; one whose update
-is no function of each element alone sets ``update_is_known`` to False.
+of an element depends on other elements sets ``update_is_known`` to False.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .coefficients import Coefficients, StepTable
 from .group_settings import GroupSettings, hyperparameter, names_of_numbers
 from .parameter_state import ParameterState
 
-# What a schedule writes into a group and does not change.
+# Keys that a schedule writes into a group and does not change afterwards.
 _SCHEDULED = ("initial_lr", "max_lr", "min_lr")
 
 
@@ -48,7 +48,8 @@ class Rows:
         gradient: g' of the formula: signed, with coupled weight decay.
         exp_avg: m, or None.
         exp_avg_sq: v, or None.
-        others: Those of the state and its masks, by key. Zeros for a parameter without one.
+        others: Other tensors of the state and its masks, by key. Zeros for a parameter without
+            them.
     """
 
     before: Tensor
@@ -59,23 +60,23 @@ class Rows:
 
 
 class OptimizerState(ABC):
-    """Reads one optimizer. Nothing here changes it.
+    """Reads one optimizer, without changing it.
 
     Attributes:
-        meanings: What exp_avg, exp_avg_sq and the other tensors of the state are, where the name
-            alone would mislead.
-        lacks: What this family does not have of what statistics need; see :meth:`lacks_in`.
+        meanings: What exp_avg, exp_avg_sq and the other state tensors are, if their names are
+            misleading.
+        lacks: The needs of statistics that this family does not meet; see :meth:`lacks_in`.
         notice: What a user should know about the support of this optimizer, or None.
         update_is_known: Whether :meth:`direction` gives the update of each element.
-        reads_as: Name of the base class whose formula is taken for a subclass's; "" otherwise.
-        exp_avg_sq_is_root: Whether the optimizer keeps √v instead of v; then the tensor is squared
-            when it is read.
-        rounds_after_step: Whether a step uses the moments before it rounds them to what it stores.
-            Then :class:`Rows` needs ``decay · before + weight · g'`` of the moments before the
-            step wherever a moment is no tensor but made on demand.
+        reads_as: Name of the base class whose formula is used for a subclass; "" otherwise.
+        exp_avg_sq_is_root: Whether the optimizer stores √v instead of v; the tensor is then squared
+            on reading.
+        rounds_after_step: Whether a step uses the moments before rounding them for storage. Then
+            :class:`Rows` needs ``decay · before + weight · g'``, from the moments before the step,
+            for each moment that is computed on demand rather than stored as a tensor.
         hyperparameter_names: Columns of the hyperparameters, the standard ones first.
-        replaced: For each group, the settings that loading a checkpoint has replaced, with what
-            they were before and what it brought; empty before one is loaded.
+        replaced: For each group, the settings that loading a checkpoint has replaced, with the old
+            and the new value; empty before a checkpoint is loaded.
     """
 
     meanings: Mapping[str, str] = {}
@@ -100,10 +101,10 @@ class OptimizerState(ABC):
         self.hyperparameter_names: tuple[str, ...] = (*standard, *own)
 
     def options(self, group: GroupSettings) -> dict[str, schema.Option]:
-        """Settings of a group that are no numbers over time, as ``amsgrad``.
+        """Settings of a group that are not numbers over time, such as ``amsgrad``.
 
-        With what torch's schedulers write into the group: the learning rates that they lead to. A
-        tensor is left out, because reading it would wait for the device.
+        Includes the learning rates that torch's schedulers write into the group as their end
+        points. Tensors are left out, because reading them would wait for the device.
         """
         defaults = self.optimizer.defaults
         options: dict[str, schema.Option] = {
@@ -118,28 +119,28 @@ class OptimizerState(ABC):
         return options
 
     def hyperparameters(self, group: GroupSettings) -> list[float]:
-        """Values of :attr:`hyperparameter_names` that a step now would use; NaN where unknown."""
+        """Values of :attr:`hyperparameter_names` for a step taken now; NaN if unknown."""
         return [hyperparameter(group, name) for name in self.hyperparameter_names]
 
     def lacks_in(self, group: GroupSettings) -> tuple[schema.Need, ...]:
-        """What the parameters of a group lack: :attr:`lacks`, more with some flags."""
+        """The needs that a group's parameters do not meet: :attr:`lacks`, more with some flags."""
         return self.lacks
 
     def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
-        """Statistics and quantities that the parameters of a group do not have."""
+        """Statistics and quantities that are undefined for a group's parameters."""
         lacks = self.lacks_in(group)
         return undefined.without(lacks if self.update_is_known else (*lacks, "update"))
 
     def keeps_maximum(self, group: GroupSettings) -> bool:
-        """Whether exp_avg_sq is the largest value that the average has had (amsgrad)."""
+        """Whether exp_avg_sq is the running maximum of the average (amsgrad)."""
         return False
 
     def overwrites_gradient(self, group: GroupSettings) -> bool:
-        """Whether ``step()`` changes ``.grad`` in place, so that it must be read before."""
+        """Whether ``step()`` changes ``.grad`` in place, so it must be read before."""
         return False
 
-    def before_step(self) -> None:  # noqa: B027 - most have nothing to remember
-        """Remember numbers that the step will overwrite; called before a step that is recorded."""
+    def before_step(self) -> None:  # noqa: B027 - most have nothing to save
+        """Save numbers that the step will overwrite; called before a recorded step."""
 
     @abstractmethod
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
@@ -153,7 +154,7 @@ class OptimizerState(ABC):
         """Return √v̂ of each element, in ``out``; needs exp_avg_sq."""
         assert rows.exp_avg_sq is not None
         if out.device.type == "cpu":
-            # NumPy's is rounded right. That of torch may be MKL's, whose last bit is often wrong.
+            # NumPy's is correctly rounded. torch may use MKL's, whose last bit is often wrong.
             with np.errstate(all="ignore"):
                 np.sqrt(rows.exp_avg_sq.numpy(), out=out.numpy())
         else:
@@ -164,9 +165,9 @@ class OptimizerState(ABC):
         """Return the direction of each element, in ``out``.
 
         Args:
-            rows: What was read.
+            rows: The elements read.
             c: The numbers, ``[rows, 1]``.
-            root: From :meth:`root`; None where there is no exp_avg_sq.
+            root: From :meth:`root`; None without exp_avg_sq.
             out: ``[rows, n]``, neither ``root`` nor one of ``rows``.
         """
         if (
@@ -188,13 +189,13 @@ class OptimizerState(ABC):
     def follows_formula(self) -> bool:
         """Whether :meth:`root` and :meth:`direction` are those of the formula.
 
-        At least for a parameter whose state has no further tensors.
+        At least for a parameter whose state has no other tensors.
         """
         own = type(self)
         return own.root is OptimizerState.root and own.direction is OptimizerState.direction
 
     def steps_taken(self) -> int | None:
-        """The optimizer's own count of steps, or None if it keeps none. Reads from the device."""
+        """The optimizer's own step count, or None if it keeps none. Reads from the device."""
         state = self.optimizer.state
         counts = [entry["step"] for entry in state.values() if "step" in entry]
         return max((int(count) for count in counts), default=None)

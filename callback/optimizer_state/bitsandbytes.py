@@ -23,17 +23,17 @@ from .parameter_state import ParameterState, Source
 
 # Elements that share one scale.
 _BLOCK = 256
-# Settings that the package lets differ from the group's for single parameters.
+# Settings that the package allows to override for individual parameters.
 _SETTINGS = ("lr", "beta1", "beta2", "beta3", "eps", "weight_decay", "alpha", "t_alpha")
 
 
 class BitsandbytesState(OptimizerState, ABC):
-    """What the optimizers of bitsandbytes have in common.
+    """Common base of the adapters for bitsandbytes.
 
     In 8 bits a moment is a table of 256 values, a code for each element and a scale for every 256
-    elements; a parameter of fewer than 4096 elements has float32 moments. Settings of single
-    parameters (``GlobalOptimManager``) are followed. Not known element by element: an update
-    clipped by its norm (``max_unorm``) and one that leaves out zeros (``skip_zeros``).
+    elements; a parameter with fewer than 4096 elements has float32 moments. Overrides for
+    individual parameters (``GlobalOptimManager``) are respected. Unknown element by element: an
+    update clipped by its norm (``max_unorm``) and one that skips zeros (``skip_zeros``).
 
     The formulas are those of the package's CPU and PyTorch code.
     """
@@ -41,7 +41,7 @@ class BitsandbytesState(OptimizerState, ABC):
     rounds_after_step = True
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
-        """The parameter's state, or None if no step has given it one yet."""
+        """The parameter's state, or None before its first step."""
         state = self.optimizer.state.get(parameter)
         if not state or "state1" not in state:
             return None
@@ -61,10 +61,10 @@ class BitsandbytesState(OptimizerState, ABC):
 
     @abstractmethod
     def sources(self, state: Mapping[str, Any], device: torch.device) -> dict[str, Source]:
-        """The tensors of one parameter's state by what they are here."""
+        """The tensors of one parameter's state, by their names here."""
 
     def _settings(self, parameter: Tensor, group: GroupSettings) -> dict[str, Tensor | float]:
-        """The numbers of this parameter where they may differ from its group's."""
+        """This parameter's numbers that may differ from its group's."""
         arguments = self._arguments()
         settings: Mapping[str, Any] = {name: getattr(arguments, name, 0) for name in _UNKNOWN}
         own: dict[str, Tensor | float] = {}
@@ -94,7 +94,7 @@ _UNKNOWN = ("max_unorm", "skip_zeros")
 
 
 class _SettingsOfParameters(StepTable):
-    """A table in which a parameter's own settings come before its group's."""
+    """A table in which a parameter's own settings override its group's."""
 
     def __init__(self, table: StepTable) -> None:
         super().__init__(table.groups, table.states, table.steps, rows_of=table)
@@ -149,7 +149,7 @@ class BitsandbytesLionState(LionFormula, BitsandbytesState):
 class BitsandbytesAdEMAMixState(AdEMAMixFormula, BitsandbytesState):
     """AdEMAMix, whose first state holds two moments.
 
-    In 8 bits the update is not known: the step used the slow average before it was rounded.
+    In 8 bits the update is unknown: the step used the slow average before rounding.
     """
 
     def lacks_in(self, group: GroupSettings) -> tuple[schema.Need, ...]:
@@ -182,11 +182,11 @@ class BitsandbytesAdEMAMixState(AdEMAMixFormula, BitsandbytesState):
 def _source(
     state: Mapping[str, Any], which: str, device: torch.device, index: int | None = None
 ) -> Source:
-    """Return a moment, or what unpacks it; ``index`` of those that one tensor holds."""
+    """Return a moment, or a function that unpacks it; ``index`` if one tensor holds several."""
     stored: Tensor = state[f"state{which}"]
     stored = stored if index is None else stored[index]
     if stored.dtype != torch.uint8:
-        # Paged memory is the host's to PyTorch.
+        # PyTorch sees paged memory as host memory.
         return stored if stored.device == device else partial(stored.to, device)
     scales: Tensor = state[f"absmax{which}"]
     scales = scales if index is None else scales[index]
@@ -194,7 +194,7 @@ def _source(
 
 
 def _dequantized(codes: Tensor, values: Tensor, scales: Tensor, device: torch.device) -> Tensor:
-    """Return float32 of the shape of the codes: ``values[code] · scale of the block``."""
+    """Return float32 with the shape of the codes: ``values[code] · scale of the block``."""
     flat = values[codes.reshape(-1).to(device).int()]
     whole = flat.numel() // _BLOCK
     flat[: whole * _BLOCK].view(-1, _BLOCK).mul_(scales[:whole, None])

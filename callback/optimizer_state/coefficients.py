@@ -1,4 +1,4 @@
-"""The numbers of the formula in :mod:`.base`, and the columns that they are made from."""
+"""The numbers of the formula in :mod:`.base`, and the columns that they are computed from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..memory.to_host import on_device
 from .group_settings import GroupSettings, hyperparameter
 from .parameter_state import ParameterState
 
-# One number a row: float64 ``[rows]``.
+# One number per row: float64 ``[rows]``.
 Column = Tensor | npt.NDArray[np.float64]
 
 
@@ -23,31 +23,31 @@ Column = Tensor | npt.NDArray[np.float64]
 class Coefficients:
     """The numbers of the formula.
 
-    As an adapter makes them, float64 ``[parameters]`` on the device of the step counts; as
-    :meth:`.base.OptimizerState.root` and :meth:`.base.OptimizerState.direction` get them,
+    Adapters return them as float64 ``[parameters]`` on the device of the step counts;
+    :meth:`.base.OptimizerState.root` and :meth:`.base.OptimizerState.direction` get them as
     ``[rows, 1]`` in the dtype of the elements.
 
     Attributes:
-        gradient_sign: -1 where the optimizer maximizes.
-        coupled_weight_decay: What enters the gradient as ``coupled_weight_decay · b``.
-        exp_avg_decay: ``m = exp_avg_decay · m_before + exp_avg_weight · g'``; NaN where exp_avg is
-            no such average of gradients.
-        exp_avg_weight: See there.
-        exp_avg_scale: 1 / (1 - beta1^t) where the optimizer corrects the bias, else 1.
-        exp_avg_sq_decay: ``v = exp_avg_sq_decay · v_before + exp_avg_sq_weight · g'²``; NaN where
-            it is not made so.
-        exp_avg_sq_weight: See there.
-        exp_avg_sq_scale: 1 / √(1 - beta2^t) where the optimizer corrects the bias, else 1.
-        exp_avg_sq_scale_before: The same of the step before; NaN at the first step.
-        eps: What ``√v̂`` is compared with: the constant that is added to it.
-        numerator_exp_avg: Of the direction.
-        numerator_gradient: Of the direction.
-        denominator_root: Of the direction: 1, or 0 where nothing is divided by √v̂.
-        denominator_constant: Of the direction: eps, or 1.
-        step_size: The learning rate with everything that scales the direction of all elements.
-        weight_decay: Decoupled weight decay, as it stands beside the direction.
-        own: Numbers that only the adapter itself knows the meaning of.
-        constants: By name, those that are the same number for all parameters whatever happens.
+        gradient_sign: -1 if the optimizer maximizes.
+        coupled_weight_decay: Added to the gradient as ``coupled_weight_decay · b``.
+        exp_avg_decay: ``m = exp_avg_decay · m_before + exp_avg_weight · g'``; NaN if exp_avg is not
+            such an average of gradients.
+        exp_avg_weight: See ``exp_avg_decay``.
+        exp_avg_scale: 1 / (1 - beta1^t) if the optimizer corrects the bias, else 1.
+        exp_avg_sq_decay: ``v = exp_avg_sq_decay · v_before + exp_avg_sq_weight · g'²``; NaN if it
+            is computed differently.
+        exp_avg_sq_weight: See ``exp_avg_sq_decay``.
+        exp_avg_sq_scale: 1 / √(1 - beta2^t) if the optimizer corrects the bias, else 1.
+        exp_avg_sq_scale_before: The same at the previous step; NaN at the first step.
+        eps: The constant added to ``√v̂``, with which statistics compare it.
+        numerator_exp_avg: In the direction.
+        numerator_gradient: In the direction.
+        denominator_root: In the direction: 1, or 0 if nothing is divided by √v̂.
+        denominator_constant: In the direction: eps, or 1.
+        step_size: The learning rate with all factors that scale the direction of all elements.
+        weight_decay: Decoupled weight decay, as added to the direction.
+        own: Numbers that only the adapter itself interprets.
+        constants: Numbers that are always the same for all parameters, by name.
     """
 
     gradient_sign: Tensor
@@ -71,11 +71,11 @@ class Coefficients:
 
     @staticmethod
     def of(table: StepTable, *, own: Any = None, **given: Column | float) -> Coefficients:
-        """Fill in what is not given: plain gradient descent without moments.
+        """Fill in missing values: plain gradient descent without moments.
 
         Args:
             table: The parameters.
-            own: See the attributes: a mapping, or None for none.
+            own: See the attributes: a mapping, or None.
             **given: Attributes by name, ``[rows]`` of the table, or one number for all of them.
         """
         values: dict[str, Column | float] = {**_GRADIENT_DESCENT, **given}
@@ -117,15 +117,13 @@ COEFFICIENTS = tuple(f.name for f in fields(Coefficients) if f.name not in ("own
 class StepTable:
     """Hyperparameters and step counts of some parameters as columns.
 
-    A row stands for all parameters of one group that have taken equally many steps: mostly there is
-    one a group. Where states have numbers of their own, or the steps are on a device, each
-    parameter has a row.
+    A row stands for all parameters of one group with the same step count: usually one row per
+    group. If states have their own numbers, or the steps are on a device, each parameter has a row.
 
     Attributes:
         groups: The group of each row.
         states: The state of each row's first parameter; None before its first step.
-        steps: Steps that the row's parameters have taken, float64 ``[rows]``; NaN where not
-            counted.
+        steps: Steps taken by the row's parameters, float64 ``[rows]``; NaN if not counted.
     """
 
     def __init__(
@@ -141,8 +139,8 @@ class StepTable:
         Args:
             groups: The group of each parameter.
             states: The state of each parameter; None before its first step.
-            steps: float64 ``[parameters]``, where the optimizer keeps them.
-            rows_of: Another table, where the arguments speak of its rows instead.
+            steps: float64 ``[parameters]``, on the device that stores them.
+            rows_of: Another table, if the arguments refer to its rows instead.
         """
         self._row_of: npt.NDArray[np.int64] | None = None
         if rows_of is not None:
@@ -161,7 +159,7 @@ class StepTable:
         )
 
     def on_host(self) -> Columns:
-        """Return what gives columns as arrays, where it can: each takes a fraction of the time."""
+        """Return columns as arrays if possible: each takes a fraction of the time."""
         if self._row_of is None or type(self) is not StepTable:
             return self
         return _HostColumns(self.groups, self.steps.numpy())
@@ -184,9 +182,9 @@ class StepTable:
         return self._sent(value).expand(self.steps.shape)
 
     def number(self, name: str) -> Tensor:
-        """Return a hyperparameter of each row's group; ``beta1`` … are those of ``betas``.
+        """Return a hyperparameter of each row's group; ``beta1`` … are from ``betas``.
 
-        A flag is 1 or 0; what is missing or no number is NaN.
+        A flag is 1 or 0; NaN if it is missing or not a number.
         """
         return self.by_group(lambda group: hyperparameter(group, name))
 
@@ -195,7 +193,7 @@ class StepTable:
         return self.by_group(lambda group: float(bool(group.get(name)))) > 0
 
     def by_group(self, number: Callable[[GroupSettings], float]) -> Tensor:
-        """Return a number that each row's group gives: float64 ``[rows]``."""
+        """Return a number from each row's group: float64 ``[rows]``."""
         numbers = [number(group) for group in self._each_group]
         if len(numbers) == 1:
             return self._column(numbers * len(self.steps))
@@ -204,8 +202,8 @@ class StepTable:
     def state_number(self, key: str) -> Tensor:
         """Return one of :attr:`ParameterState.numbers`; NaN for a row whose state lacks it.
 
-        0 before the first step: nothing is known then, but what is made of it multiplies the zeros
-        that missing tensors are read as, and NaN would not leave them zeros.
+        0 before the first step: nothing is known then, but the result multiplies the zeros that
+        missing tensors are read as, and NaN would not leave them zero.
         """
         nan = float("nan")
         numbers = [0.0 if s is None else s.numbers.get(key, nan) for s in self.states]
@@ -218,7 +216,7 @@ class StepTable:
         return torch.stack([self._sent(number).reshape(()) for number in numbers])
 
     def gradient_sign(self) -> Tensor:
-        """Return -1 for the rows that the flag ``maximize`` is set for, else 1."""
+        """Return -1 for rows with the flag ``maximize``, else 1."""
         return self.by_group(_gradient_sign)
 
     def bias_correction(self, beta: Tensor, steps: Tensor | None = None) -> Tensor:
@@ -235,7 +233,7 @@ class StepTable:
         return on_device(column if chosen is None else column[chosen], self.steps.device)
 
     def _sent(self, number: Tensor | float) -> Tensor:
-        """Return a number, or several, where the steps are, without waiting for CUDA."""
+        """Return a number, or several, on the device of the steps, without waiting for CUDA."""
         device = self.steps.device
         if isinstance(number, Tensor):
             return on_device(number, device).to(torch.float64)
@@ -243,7 +241,7 @@ class StepTable:
 
 
 class Columns(Protocol):
-    """What :class:`StepTable` gives, as tensors or arrays."""
+    """The interface of :class:`StepTable`, for tensors or arrays."""
 
     @property
     def steps(self) -> Any:
@@ -253,10 +251,10 @@ class Columns(Protocol):
         """A hyperparameter."""
 
     def by_group(self, number: Callable[[GroupSettings], float]) -> Any:
-        """What the groups give."""
+        """A number from each group."""
 
     def gradient_sign(self) -> Any:
-        """By the flag ``maximize``."""
+        """The sign given by the flag ``maximize``."""
 
     def bias_correction(self, beta: Any, steps: Any = None) -> Any:
         """``1 - beta^t``."""
@@ -266,7 +264,7 @@ class Columns(Protocol):
 
 
 class _HostColumns:
-    """The columns of a :class:`StepTable` as arrays; for the methods see there."""
+    """The columns of a :class:`StepTable` as arrays; see there for the methods."""
 
     def __init__(self, groups: Sequence[GroupSettings], steps: npt.NDArray[np.float64]) -> None:
         self._groups = groups
@@ -285,7 +283,7 @@ class _HostColumns:
         self, beta: npt.NDArray[np.float64], steps: npt.NDArray[np.float64] | None = None
     ) -> npt.NDArray[np.float64]:
         steps = self.steps if steps is None else steps
-        # The power by torch, whose last digit is another one than NumPy's.
+        # torch's power, whose last digit differs from NumPy's.
         power = torch.pow(torch.from_numpy(beta), torch.from_numpy(steps)).numpy()
         return np.where(steps > 0, 1 - power, 1.0)
 
@@ -301,9 +299,9 @@ def _gradient_sign(group: GroupSettings) -> float:
 def _rows(
     groups: Sequence[GroupSettings], steps: Tensor
 ) -> tuple[list[int], npt.NDArray[np.int64]]:
-    """Return which parameters are the first ones of their rows, and the row of each parameter."""
+    """Return which parameters are the first of their rows, and the row of each parameter."""
     ids = list(map(id, groups))
-    counts = steps.numpy().view(np.int64)  # so that NaN is equal to NaN
+    counts = steps.numpy().view(np.int64)  # bitwise, because then NaN equals NaN
     if len(set(ids)) == 1 and (counts == counts[0]).all():
         return [0], np.zeros(len(ids), np.int64)
     index = {one: i for i, one in enumerate(dict.fromkeys(ids))}

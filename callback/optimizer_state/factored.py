@@ -1,4 +1,4 @@
-"""A second moment that is kept as one number for each row and one for each column."""
+"""A second moment stored as one number per row and one per column."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 class Factored:
-    """The product of rows and columns; only the elements that are read are made.
+    """The product of rows and columns; only the elements that are read are computed.
 
-    The whole of it would be as large as the weight.
+    The full tensor would be as large as the weight.
 
     Attributes:
-        shape: Of the whole.
+        shape: Shape of the full tensor.
     """
 
     def __init__(self, rows: Tensor, columns: Tensor, divisor: Tensor | None = None) -> None:
@@ -23,7 +23,7 @@ class Factored:
         Args:
             rows: ``[..., n]``.
             columns: ``[..., m]``.
-            divisor: What each product is divided by, of as many elements as ``...``; None for 1.
+            divisor: Divisor of each product, with as many elements as ``...``; None for 1.
         """
         self.shape = torch.Size((*rows.shape, columns.shape[-1]))
         self._rows = rows.reshape(-1, rows.shape[-1])
@@ -31,7 +31,7 @@ class Factored:
         self._divisor = None if divisor is None else divisor.reshape(-1)
 
     def __call__(self) -> Tensor:
-        """Return all of it."""
+        """Return the full tensor."""
         everything = slice(None)
         return self._part(everything, everything, everything).view(self.shape)
 
@@ -39,7 +39,7 @@ class Factored:
         """Return some elements.
 
         Args:
-            indices: In the order in which a contiguous tensor has them, int64 ``[k]``.
+            indices: In row-major order, int64 ``[k]``.
         """
         n, m = self._rows.shape[1], self._columns.shape[1]
         row = torch.div(indices, m, rounding_mode="floor")
@@ -49,13 +49,13 @@ class Factored:
         return found if self._divisor is None else found.div_(self._divisor[matrix])
 
     def parts(self, most: int) -> Iterator[Tensor]:
-        """Return all elements, at most so many at a time, 3-D; each is valid until the next."""
+        """Yield all elements, at most ``most`` at a time, 3-D; each is valid until the next."""
         matrices, n = self._rows.shape
         m = self._columns.shape[1]
         wide = max(1, min(m, most))
         high = max(1, min(n, most // wide))
         deep = min(matrices, max(1, most // (wide * high)))
-        # One piece of memory, lest results of the size of a number lie between many of them.
+        # One allocation, to avoid small results scattered between many of them.
         memory = self._rows.new_empty(deep * high * wide)
         for matrix in range(0, matrices, deep):
             for row in range(0, n, high):

@@ -1,8 +1,9 @@
 """Whether a subclass takes the steps that the formula of its known base class gives.
 
-That is asked of each parameter by itself: a subclass may step some of them only, or scale the steps
-of a few. Where the update differs from the request by more than rounding can, the step did not
-follow the formula. Where the optimizer counts, a count that has not gone on by one says so, too.
+This is checked for each parameter separately: a subclass may step only some of them, or scale the
+steps of a few. If the update differs from the request by more than rounding allows, the step did
+not follow the formula. If the optimizer has a step count that did not advance by one, that shows
+it, too.
 """
 
 from __future__ import annotations
@@ -22,22 +23,23 @@ from .group_settings import GroupSettings
 
 Statistics = npt.NDArray[np.float32]
 
-# Rounding of a weight may differ by so much of the update before anything else is looked for.
+# Errors are only judged if rounding of a weight is below this share of its update.
 _MOST_ROUNDING = 0.01
-# Of the update: RMS of what happened minus what the formula asks for.
+# As a share of the update: RMS of the actual minus the requested update.
 _MOST_ERROR = 0.05
-# So many records, because a subclass may take another step now and then.
+# In this many records, because a subclass may take a different step occasionally.
 _RECORDS = 2
-# Where a step of before has arrived by so much, half precision does not lose all of another one
-# that is as long.
+# A step took effect if less than this share of it was lost: then half precision does not lose all
+# of another one of the same length.
 _MOST_LOST = 0.3
-# Of a step that is shorter than one that has arrived by more than this, all may be lost. Where
-# something was stepped for certain, also of one that is longer: steps between 1 and 2 are twice
-# as far apart as those below 1.
+# All of a step may be lost if it is shorter than this factor times one that took effect. If a step
+# was certainly taken, it may even be longer: representable numbers between 1 and 2 are twice as far
+# apart as below 1.
 _LEAST_OF_ARRIVED, _LEAST_OF_ARRIVED_IN_A_STEP = 0.02, 2.0
-# A step of two parts, as with weight decay, is rounded twice.
+# A step in two parts, as with weight decay, is rounded twice.
 _ROUNDINGS = 2
-# Half of what is between a weight and the next one, of the weight at most; and at least.
+# Half the gap between a weight and the next representable number, relative to the weight: at most,
+# and at least.
 _EPSILON = {
     "float32": 2.0**-24,
     "float64": 2.0**-53,
@@ -59,7 +61,7 @@ _ERROR, _RATIO, _LOST, _LARGEST, _STEP = map(
     ),
 )
 _OF_FORMULA = [i for i, statistic in enumerate(schema.STATISTICS) if "update" in statistic.needs]
-# Computed from the state after a step, as if that had become of the one before by the formula.
+# Computed from the state after a step, assuming that the formula produced it.
 _BACKWARDS = [
     i
     for i, statistic in enumerate(schema.STATISTICS)
@@ -68,16 +70,16 @@ _BACKWARDS = [
 
 
 class FormulaFit:
-    """Leaves out what follows from a formula where the measured updates are other ones."""
+    """Leaves out what follows from a formula if the measured updates disagree with it."""
 
     def __init__(self, state: OptimizerState, *, is_alone: bool) -> None:
-        """Look at no record yet.
+        """Start without a record.
 
         Args:
-            state: Whose ``update_is_known`` becomes False, with a notice, where its formula does
-                not fit.
-            is_alone: Whether no other process records the same training: they would have to agree,
-                and so records are changed there, but not the state.
+            state: Its ``update_is_known`` becomes False, with a notice, if its formula does not
+                fit.
+            is_alone: Whether no other process records the same training. Otherwise they would have
+                to agree, so only records are changed there, but not the state.
         """
         self._state = state
         self._is_alone = is_alone
@@ -88,22 +90,22 @@ class FormulaFit:
         self._steps_before = np.zeros(0)
 
     def before_step(self, parameters: Sequence[tuple[Tensor, GroupSettings]]) -> None:
-        """Note the learning rates and the counts that the step begins with.
+        """Note the learning rates and step counts at the start of the step.
 
         Args:
-            parameters: Those of the layout, each with its group.
+            parameters: The layout's parameters, each with its group.
         """
         if self._state.reads_as:
             self._lr_before = self._learning_rates()
             self._steps_before = np.array([self._steps_of(*one) for one in parameters])
 
     def check(self, statistics: Statistics, layout: schema.Layout, requested_rms: Float64s) -> None:
-        """Look at a record, and make NaN of what does not fit.
+        """Check a record, and set to NaN what does not fit.
 
         Args:
             statistics: float32 ``[parameters, len(schema.STATISTICS)]``, changed in place.
-            layout: Of them.
-            requested_rms: Of the changes that the formula asks for, float64 ``[parameters]``.
+            layout: Layout of the statistics.
+            requested_rms: RMS of the changes that the formula requests, float64 ``[parameters]``.
         """
         state = self._state
         if not state.reads_as:
@@ -121,7 +123,7 @@ class FormulaFit:
         hidden = misfit | is_unclear
         has_moved = step.has_moved.any()
         error = step.typical_error()
-        is_another = has_moved and error > _MOST_ERROR  # not where that is NaN
+        is_another = has_moved and error > _MOST_ERROR  # False if that is NaN
         is_left_out = not has_moved and bool(misfit.any())
         if is_another or is_left_out:
             hidden[:] = True
@@ -139,21 +141,20 @@ class FormulaFit:
         self._left_out += 1
         if self._left_out == _RECORDS:
             self._say(
-                f"{self._own} leaves out steps: at {_RECORDS} recorded steps it moved no weight at "
-                f"all, where {self._state.reads_as} would. Records of such steps are without"
+                f"{self._own} skips steps: at {_RECORDS} recorded steps it moved no weight, "
+                f"although {self._state.reads_as} would have. Records of such steps omit"
             )
 
     def _note_another(self, error: float) -> None:
         if self._lr_before != self._learning_rates():
-            return  # nobody knows with which of them it moved the weights
+            return  # it is unclear which of them moved the weights
         self._misfits += 1
         if self._misfits == _RECORDS and self._is_alone:
             base = self._state.reads_as
             self._state.update_is_known, self._is_another = False, True
             self._say(
                 f"{self._own} does not move the weights as {base} would: its updates differ by "
-                f"{100 * error:.0f} % from those that {base}'s formula gives. Recorded is what was "
-                "measured, without"
+                f"{100 * error:.0f} % from {base}'s formula. Records omit"
             )
 
     def _note_in_part(self, misfit: Flags, layout: schema.Layout) -> None:
@@ -165,14 +166,14 @@ class FormulaFit:
             self._say(
                 f"{self._own} does not move all weights as {self._state.reads_as} would: at "
                 f"{_RECORDS} recorded steps some parameters, the last time {int(misfit.sum())} of "
-                f"{len(misfit)} with {name!r} among them, moved otherwise or not at all. Where "
-                "that is so, their records are without"
+                f"{len(misfit)} with {name!r} among them, moved differently or not at all. In "
+                "these cases their records omit"
             )
 
     def _say(self, what: str) -> None:
         if self._is_alone:
             names = ", ".join(_NAMES[i] for i in _OF_FORMULA)
-            self._state.notice = f"{what} what would follow from the formula ({names})"
+            self._state.notice = f"{what} the values computed from the formula ({names})"
 
     @property
     def _own(self) -> str:
@@ -184,12 +185,12 @@ class FormulaFit:
         return self._arrived
 
     def _learning_rates(self) -> list[float | None]:
-        """Of each group; None for a tensor, which may lie on a device."""
+        """The learning rate of each group; None for a tensor, which may be on a device."""
         rates = [group.get("lr") for group in self._state.optimizer.param_groups]
         return [float(lr) if isinstance(lr, int | float) else None for lr in rates]
 
     def _steps_of(self, parameter: Tensor, group: GroupSettings) -> float:
-        """How many steps a parameter has taken; NaN where that is not known or on a device."""
+        """Steps taken by a parameter; NaN if unknown or on a device."""
         state = self._state.state_of(parameter, group)
         step = 0.0 if state is None else state.step
         if isinstance(step, Tensor):
@@ -198,20 +199,20 @@ class FormulaFit:
 
 
 def _hide(statistics: Statistics, parameters: Flags, columns: Sequence[int]) -> None:
-    """Make NaN of some columns of some parameters."""
+    """Set some columns of some parameters to NaN."""
     statistics[np.ix_(np.flatnonzero(parameters), np.array(columns))] = np.nan
 
 
 class _Taken(NamedTuple):
-    """A step of ``K`` parameters beside what the formula asks for.
+    """A step of ``K`` parameters next to what the formula requests.
 
     Attributes:
         statistics: float32 ``[K, len(schema.STATISTICS)]``.
-        layout: Of them.
-        requested: RMS of the changes that are asked for, float64 ``[K]``.
-        steps: By how much the optimizer's count has gone on, float64 ``[K]``; NaN without one.
-        least_arrived: The smallest earlier request that mostly arrived, as a share of the largest
-            weight, float64 ``[K]``.
+        layout: Layout of the statistics.
+        requested: RMS of the requested changes, float64 ``[K]``.
+        steps: Increase of the optimizer's step count, float64 ``[K]``; NaN without one.
+        least_arrived: The smallest earlier request that mostly took effect, as a share of the
+            largest weight, float64 ``[K]``.
     """
 
     statistics: Statistics
@@ -226,7 +227,7 @@ class _Taken(NamedTuple):
 
     @property
     def has_moved(self) -> Flags:
-        """Which of those that the formula moves have moved."""
+        """Which of the parameters that the formula moves have moved."""
         found: Flags = self._is_asked_for & (self.statistics[:, _RATIO] != 0)
         return found
 
@@ -234,10 +235,11 @@ class _Taken(NamedTuple):
         return np.array([_EPSILON.get(p.dtype, np.inf) for p in self.layout.parameters])
 
     def misfits(self) -> Flags:
-        """Which parameters have taken another step than the formula's, or no single one.
+        """Which parameters have taken a different step from the formula's, or not exactly one.
 
-        Of a parameter that has not moved, the largest request is at least their RMS, and no weight
-        is further from the next one than the largest: a larger request than that arrives.
+        If a parameter has not moved: its largest request is at least their RMS, and no gap between
+        a weight and the next representable number exceeds that of the largest weight, so a larger
+        request than that has an effect.
         """
         half = np.array([_LEAST_HALF.get(p.dtype, 0.0) for p in self.layout.parameters])
         half = np.maximum(half, self._epsilon() * self.statistics[:, _LARGEST])
@@ -248,10 +250,10 @@ class _Taken(NamedTuple):
         return found
 
     def unclear(self) -> Flags:
-        """Which have not moved, though rounding need not be why.
+        """Which have not moved, although rounding may not be the reason.
 
-        A count that has gone on tells that there was a step, and so do others that have moved. It
-        is unclear all the same where one as long has arrived before.
+        An increased step count proves that there was a step, and so do other parameters that have
+        moved. It is still unclear if an equally long step has had an effect before.
         """
         stays = self._is_asked_for & ~self.has_moved
         is_step = (self.steps == 1) | self.has_moved.any()
@@ -265,14 +267,14 @@ class _Taken(NamedTuple):
         return share
 
     def arrived(self) -> Float64s:
-        """:attr:`least_arrived` up to this step."""
+        """:attr:`least_arrived`, updated with this step."""
         has_arrived = self.has_moved & (self.statistics[:, _LOST] < _MOST_LOST)
         now = np.where(has_arrived, self._request_of_weight(), np.inf)
         least: Float64s = np.minimum(now, self.least_arrived)
         return least
 
     def typical_error(self) -> float:
-        """Median over those that move and are stored exactly enough; NaN without any."""
+        """Median over those that move and are stored precisely enough; NaN if there are none."""
         error, ratio = self.statistics[:, _ERROR], self.statistics[:, _RATIO]
         with np.errstate(divide="ignore", invalid="ignore"):
             is_exact = (self._epsilon() / ratio < _MOST_ROUNDING) & np.isfinite(error)

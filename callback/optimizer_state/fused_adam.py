@@ -15,10 +15,10 @@ from .parameter_state import ParameterState
 
 
 class FusedAdamState(AdamState):
-    """Adam by the optimizer's ``adam_w_mode`` coupled or decoupled, bias correction optional."""
+    """Adam, coupled or decoupled by the optimizer's ``adam_w_mode``, bias correction optional."""
 
     def coefficients(self, table: StepTable) -> Coefficients:
-        """Adam's, without bias correction where a group says so."""
+        """Adam's coefficients, without bias correction if a group disables it."""
         c = super().coefficients(table)
         (corrects,) = table.of_parameters([table.flag("bias_correction").double()])
 
@@ -34,7 +34,7 @@ class FusedAdamState(AdamState):
         )
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
-        """The parameter's state, or None if no step has given it one yet."""
+        """The parameter's state, or None before its first step."""
         state = self.optimizer.state.get(parameter)
         if not state:
             return None
@@ -43,7 +43,7 @@ class FusedAdamState(AdamState):
 
     @abstractmethod
     def _step_of(self, parameter: Tensor, group: GroupSettings) -> Tensor | float:
-        """The step whose bias the last step corrected."""
+        """The step count used by the last step's bias correction."""
 
     def _is_decoupled(self, group: GroupSettings) -> bool:
         return bool(getattr(self.optimizer, "adam_w_mode", True))
@@ -53,7 +53,7 @@ class ApexFusedAdamState(FusedAdamState):
     """apex.optimizers.FusedAdam: the group counts the steps."""
 
     def steps_taken(self) -> int | None:
-        """Steps of the group that has taken most."""
+        """Steps of the group that has taken the most."""
         return max((int(g.get("step", 0)) for g in self.optimizer.param_groups), default=None)
 
     def _step_of(self, parameter: Tensor, group: GroupSettings) -> Tensor | float:
@@ -64,7 +64,7 @@ class ApexFusedAdamState(FusedAdamState):
 class DeepSpeedFusedAdamState(FusedAdamState):
     """deepspeed.ops.adam.FusedAdam: one parameter of a group counts the steps for all.
 
-    It is the last one that has a gradient. Of a group with parameters of several types the count is
+    It is the last one that has a gradient. If a group has parameters of several types, the count is
     not known exactly.
     """
 
@@ -76,7 +76,7 @@ class DeepSpeedFusedAdamState(FusedAdamState):
 
 
 class DeepSpeedCPUAdamState(FusedAdamState):
-    """deepspeed.ops.adam.DeepSpeedCPUAdam: each parameter counts its steps."""
+    """deepspeed.ops.adam.DeepSpeedCPUAdam: each parameter has its own step count."""
 
     def _step_of(self, parameter: Tensor, group: GroupSettings) -> Tensor | float:
         step: float = self.optimizer.state[parameter]["step"]

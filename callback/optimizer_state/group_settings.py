@@ -9,9 +9,9 @@ GroupSettings = Mapping[str, Any]
 
 
 def hyperparameter(group: GroupSettings, name: str) -> float:
-    """Return a number of a group; NaN where there is none.
+    """Return a number of a group; NaN if there is none.
 
-    ``beta1`` … are those of ``betas``, ``eps1`` … of ``eps``, and so on for every tuple.
+    ``beta1`` … are from ``betas``, ``eps1`` … from ``eps``, and so on for every tuple.
     """
     value = group.get(name)
     stem = name.rstrip("0123456789")
@@ -32,7 +32,7 @@ def names_of_numbers(key: str, value: object) -> list[str]:
 
 
 def as_number(value: object) -> float:
-    """Return a hyperparameter, tensor or not, as a float; NaN for what is no number."""
+    """Return a hyperparameter, tensor or not, as a float; NaN if it is not a number."""
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):

@@ -15,19 +15,19 @@ from .pytorch_optimizer import PytorchOptimizerState, nan_where, weight_decay_of
 class LambState(PytorchOptimizerState):
     """You et al. 2020: Adam's update of each parameter, scaled by a ratio of norms.
 
-    The ratio is a number of the state, so that the update of each element is known. The package
-    corrects the bias of exp_avg by the step size (not with ``adam_debias``), that of exp_avg_sq
-    never.
+    The ratio is stored in the state, so the update of each element is known. The package corrects
+    the bias of exp_avg through the step size (not with ``adam_debias``), and never that of
+    exp_avg_sq.
     """
 
     number_keys = ("trust_ratio",)
     meanings: Mapping[str, str] = {
-        "exp_avg": "average of gradients; of rescaled ones with pre_norm or adanorm",
-        "exp_avg_sq": "average of squared gradients, whose bias the step does not correct",
+        "exp_avg": "average of gradients, rescaled with pre_norm or adanorm",
+        "exp_avg_sq": "average of squared gradients, without bias correction",
     }
 
     def overwrites_gradient(self, group: GroupSettings) -> bool:
-        """Also where the gradient is first divided by its norm; weight decay is never added."""
+        """Also if the gradient is first divided by its norm; weight decay is never added to it."""
         return self._maximizes() or self._divides_by_norm()
 
     def coefficients(self, table: StepTable) -> Coefficients:
@@ -37,11 +37,11 @@ class LambState(PytorchOptimizerState):
         scale = torch.where(table.flag("adam_debias"), 1.0, 1 / table.bias_correction(beta1))
         factor, divides = self.rectification(table)
         ratio = torch.where(table.flag("adam"), 1.0, table.state_number("trust_ratio"))
-        # Without a step there may be no ratio; weight decay is done all the same.
+        # Without a step there may be no ratio; weight decay is applied nevertheless.
         takes_step = factor > 0
         stretch = torch.where(takes_step, factor * ratio, 1.0)
         decay = weight_decay_of(table, stretch)
-        # "Coupled" adds it to Adam's update, which the ratio then scales; never where rectified.
+        # "Coupled" adds it to Adam's update, which the ratio then scales; never if rectified.
         coupled = decay.pop("coupled_weight_decay") * ~table.flag("rectify")
         pre_norm = table.column(float(self._divides_by_norm())) > 0
         moments |= {

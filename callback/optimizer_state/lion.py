@@ -1,4 +1,4 @@
-"""Lion of pytorch_optimizer and timm, and the formula that bitsandbytes' Lion shares."""
+"""Lion of pytorch_optimizer and timm, and the formula shared with bitsandbytes' Lion."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from .timm import TimmState, timm_weight_decay
 
 
 class LionFormula(OptimizerState, ABC):
-    """Chen et al. 2023, algorithm 2: the sign of an average that is not the one that is kept.
+    """Chen et al. 2023, algorithm 2: the sign of an average that differs from the stored one.
 
-    The step takes the sign of ``beta1 · m_before + (1 - beta1) · g'`` and keeps
-    ``beta2 · m_before + (1 - beta2) · g'``, so that the former is
-    ``beta1/beta2 · m + (1 - beta1/beta2) · g'``. Where the two parts cancel to less than the
-    rounding error of the stored exp_avg, the sign may come out wrong. Unknown for beta2 = 0.
+    The step takes the sign of ``beta1 · m_before + (1 - beta1) · g'`` and stores ``beta2 · m_before
+    + (1 - beta2) · g'``, so the former is ``beta1/beta2 · m + (1 - beta1/beta2) · g'``. If the two
+    parts cancel to less than the rounding error of the stored exp_avg, the sign may be wrong.
+    Unknown for beta2 = 0.
     """
 
     lacks: tuple[schema.Need, ...] = ("exp_avg_sq",)
     meanings: Mapping[str, str] = {
-        "exp_avg": "average of gradients with beta2, for the next step; this one used beta1 of it"
+        "exp_avg": "average of gradients with beta2; the next step combines it with its gradient "
+        "by beta1"
     }
 
     def direction(self, rows: Rows, c: Coefficients, root: Tensor | None, out: Tensor) -> Tensor:
@@ -37,7 +38,7 @@ class LionFormula(OptimizerState, ABC):
 
 
 def lion_moments(table: StepTable) -> dict[str, Tensor | float]:
-    """Return the coefficients of exp_avg and of what the sign is taken of."""
+    """Return the coefficients of exp_avg and of the average whose sign is taken."""
     beta1, beta2 = table.number("beta1"), table.number("beta2")
     return {
         "exp_avg_decay": beta2,
@@ -50,20 +51,20 @@ def lion_moments(table: StepTable) -> dict[str, Tensor | float]:
 class LionState(LionFormula, PytorchOptimizerState):
     """Lion of pytorch_optimizer.
 
-    Not known element by element with centralized gradients, adanorm or cautious updates.
+    Unknown element by element with centralized gradients, adanorm or cautious updates.
     """
 
     exp_avg_sq_key = None
     whole_tensor_flags = ("use_gc", "adanorm", "cautious")
 
     def overwrites_gradient(self, group: GroupSettings) -> bool:
-        """Also where it centralizes the gradient."""
+        """Also if it centralizes the gradient."""
         return bool(group.get("use_gc")) or super().overwrites_gradient(group)
 
     def coefficients(self, table: StepTable) -> Coefficients:
         """See the class."""
         moments = lion_moments(table)
-        # These average another gradient than g'.
+        # With these, exp_avg averages a gradient other than g'.
         rescales = table.flag("use_gc") | table.flag("adanorm")
         moments["exp_avg_decay"] = nan_where(rescales, table.number("beta2"))
         return Coefficients.of(
@@ -76,13 +77,13 @@ class LionState(LionFormula, PytorchOptimizerState):
 
 
 class TimmLionState(LionFormula, TimmState):
-    """Lion of timm, which counts no steps. Not known element by element with ``caution``."""
+    """Lion of timm, which has no step count. Unknown element by element with ``caution``."""
 
     lacks: tuple[schema.Need, ...] = (*LionFormula.lacks, "step count")
     whole_tensor_flags = ("caution",)
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
-        """The parameter's state, or None if no step has given it one yet."""
+        """The parameter's state, or None before its first step."""
         state = self.optimizer.state.get(parameter)
         return ParameterState(state["exp_avg"], step=float("nan")) if state else None
 

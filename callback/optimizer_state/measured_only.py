@@ -1,4 +1,4 @@
-"""Any optimizer whose formula is not known: what it did is measured, its state is not explained."""
+"""Any optimizer with an unknown formula: its update is measured, its state not interpreted."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ class MeasuredOnly(OptimizerState):
     update_is_known = False
 
     def __init__(self, optimizer: Optimizer) -> None:
-        """Say what is missing."""
+        """Set the notice."""
         super().__init__(optimizer)
         self.notice = (
-            f"{type(optimizer).__name__} is not known here: updates, weights, gradients and the "
-            "tensors of its state are recorded as they are, without exp_avg and exp_avg_sq"
+            f"{type(optimizer).__name__} is not a known optimizer: updates, weights, gradients and "
+            "the tensors of its state are recorded as they are, without exp_avg and exp_avg_sq"
         )
 
     def overwrites_gradient(self, group: GroupSettings) -> bool:
-        """Whether it does is not known: some write decay or momentum into ``.grad``."""
+        """Unknown, so assumed: some optimizers write decay or momentum into ``.grad``."""
         return True
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
-        """Whatever tensors of the parameter's shape there are."""
+        """All tensors of the parameter's shape."""
         state = self.optimizer.state.get(parameter)
         if not state:
             return None
         return ParameterState(others=tensors_like(parameter, state), step=_steps_of(state))
 
     def coefficients(self, table: StepTable) -> Coefficients:
-        """Not known."""
+        """Unknown."""
         return Coefficients.of(table)
 
 
 def _steps_of(state: GroupSettings) -> Tensor | float:
-    """The steps that a state counts; NaN where it has no number of that name."""
+    """The step count of a state; NaN if it has no number of that name."""
     step = state.get("step", math.nan)
     if isinstance(step, Tensor):
         return step if step.numel() == 1 and not step.is_complex() else math.nan

@@ -17,7 +17,7 @@ from .parameter_state import ParameterState
 class MuonState(OptimizerState):
     """State of Muon, as torch/optim/_muon.py keeps it. Steps are not counted.
 
-    The momentum is orthogonalized as a whole matrix: the update of an element is measured only.
+    The momentum is orthogonalized as a whole matrix: the update of an element is only measured.
     """
 
     meanings: Mapping[str, str] = {
@@ -27,11 +27,11 @@ class MuonState(OptimizerState):
     update_is_known = False
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
-        """The parameter's state, or None if no step has given it one yet."""
+        """The parameter's state, or None before its first step."""
         state = self.optimizer.state.get(parameter)
         return ParameterState(state["momentum_buffer"], step=float("nan")) if state else None
 
     def coefficients(self, table: StepTable) -> Coefficients:
-        """Jordan 2024, with a momentum that averages."""
+        """Jordan 2024, with momentum as an average."""
         momentum = table.number("momentum")
         return Coefficients.of(table, exp_avg_decay=momentum, exp_avg_weight=1 - momentum)

@@ -15,11 +15,12 @@ from .parameter_state import ParameterState
 class NAdamState(AdamState):
     """State of NAdam, as torch/optim/nadam.py keeps it.
 
-    exp_avg is Adam's. The direction looks one step ahead: it has a share of the gradient itself.
+    exp_avg is Adam's. The direction looks one step ahead: it includes a share of the gradient
+    itself.
     """
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
-        """The parameter's state, or None if no step has given it one yet."""
+        """The parameter's state, or None before its first step."""
         found = super().state_of(parameter, group)
         if found is None:
             return None
@@ -27,7 +28,7 @@ class NAdamState(AdamState):
         return replace(found, numbers={"mu_product": product})
 
     def coefficients(self, table: StepTable) -> Coefficients:
-        """Dozat 2016, with its schedule of the momentum."""
+        """Dozat 2016, with its momentum schedule."""
         beta1, decay = table.number("beta1"), table.number("momentum_decay")
         momentum, next_momentum = (
             beta1 * (1 - 0.5 * 0.96 ** (steps * decay)) for steps in (table.steps, table.steps + 1)

@@ -1,4 +1,4 @@
-"""What an optimizer keeps for one parameter, whatever it calls it."""
+"""What an optimizer stores for one parameter, under any names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-# A tensor, or what makes one: a quantized state is unpacked only while it is read.
+# A tensor, or a function that returns one: a quantized state is only unpacked on reading.
 Source = Tensor | Callable[[], Tensor]
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -20,22 +20,22 @@ def _nothing() -> Mapping[str, Any]:
     return NOTHING
 
 
-@dataclass(slots=True)  # frozen would take three times as long to make, and many are made
+@dataclass(slots=True)  # frozen would take three times as long to create, and there are many
 class ParameterState:
-    """What an optimizer keeps for one parameter, after a step. Every tensor has its shape.
+    """What an optimizer stores for one parameter, after a step. Every tensor has its shape.
 
     Attributes:
-        exp_avg: The first moment, not bias-corrected; None where the family has none.
-        exp_avg_sq: What the denominator is made of, not bias-corrected; None likewise.
-        others: Further tensors, by the optimizer's own key.
-        masks: Which elements the step moves, where it leaves some alone whatever the formula says:
-            not 0, or 0; may be sparse. No state of the optimizer; :class:`.base.Rows` has them,
-            dense, among the others.
-        step: How many steps this parameter has taken; a 0-dim tensor may live on any device. NaN
-            where the optimizer does not count.
-        numbers: Numbers beside the step that the formula needs, by the optimizer's own key.
-        dtypes: In what each of the tensors is stored where :attr:`exp_avg` and the like do not say
-            it themselves, as ``uint8`` for a quantized one: by "exp_avg", "exp_avg_sq" or key.
+        exp_avg: The first moment, not bias-corrected; None if the family has none.
+        exp_avg_sq: The tensor in the denominator, not bias-corrected; None if the family has none.
+        others: Other tensors, by the optimizer's own key.
+        masks: Nonzero for elements that the step moves, if it leaves some alone whatever the
+            formula says; may be sparse. Not part of the optimizer's state; :class:`.base.Rows` has
+            them, dense, among the others.
+        step: Steps taken by this parameter; a 0-dim tensor may be on any device. NaN if the
+            optimizer does not count.
+        numbers: Numbers other than the step that the formula needs, by the optimizer's own key.
+        dtypes: Storage types that :attr:`exp_avg` and the other tensors do not show, such as
+            ``uint8`` for a quantized one: by "exp_avg", "exp_avg_sq" or key.
     """
 
     exp_avg: Source | None = None

@@ -18,22 +18,21 @@ from .pytorch_optimizer import PytorchOptimizerState
 
 
 class ProdigyState(PytorchOptimizerState):
-    """Mishchenko & Defazio 2024, algorithm 4: Adam with a step size ``d · lr`` that it finds out.
+    """Mishchenko & Defazio 2024, algorithm 4: Adam with a step size ``d · lr`` that it estimates.
 
-    The moments hold gradients times ``d``. The step uses ``d`` of before it for the step size and
-    ``d`` of after it beside eps; the former is lost unless :meth:`before_step` noted it, and then
-    the update is not known. Learning rate, betas and bias correction are those of the first group,
-    for all groups; weight decay that is coupled has no effect. With ``eps=None`` the quotient is
-    atan2.
+    The moments hold gradients times ``d``. The step uses the old ``d`` for the step size and the
+    new ``d`` with eps; the old one is lost unless :meth:`before_step` saved it, and then the update
+    is unknown. Learning rate, betas and bias correction of the first group apply to all groups;
+    coupled weight decay has no effect. With ``eps=None`` the quotient is atan2.
     """
 
     other_keys = ("s",)
     meanings: Mapping[str, str] = {
         "exp_avg": "average of gradients times d",
         "exp_avg_sq": "average of squared gradients times d²",
-        "s": "average of gradients times d · step size / d0, which d is found from",
+        "s": "average of gradients times d · step size / d0, from which d is estimated",
     }
-    # Those compare gradients with an average of them times d.
+    # Statistics with this need compare gradients with an average of them times d.
     lacks: tuple[schema.Need, ...] = ("mean of squares",)
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -42,13 +41,13 @@ class ProdigyState(PytorchOptimizerState):
         self._d = float("nan")
 
     def before_step(self) -> None:
-        """Note d."""
+        """Save d."""
         self._d = float(self.optimizer.param_groups[0]["d"])
 
     def coefficients(self, table: StepTable) -> Coefficients:
         """See the class."""
         first = self.optimizer.param_groups[0]
-        # A view of all parameters in the first group, whose numbers it takes.
+        # A view of all parameters as if in the first group, whose numbers apply.
         common = StepTable([first] * len(table.groups), (), table.steps, rows_of=table)
         lr, beta1, beta2 = (common.number(name) for name in ("lr", "beta1", "beta2"))
         corrects = common.flag("bias_correction")
@@ -56,7 +55,7 @@ class ProdigyState(PytorchOptimizerState):
         scale = torch.where(corrects, 1 / table.bias_correction(beta1, taken), 1.0)
         root_scale = torch.where(corrects, table.bias_correction(beta2, taken).rsqrt(), 1.0)
         before = torch.where(corrects, table.bias_correction(beta2, taken - 1).rsqrt(), 1.0)
-        # Of √v̂ as it is scaled here. Without eps the direction is made otherwise.
+        # Relative to √v̂ as it is scaled here. Without eps the direction is computed differently.
         eps = (table.number("eps") * table.number("d") * root_scale).nan_to_num(nan=0.0)
         without_eps = [float(group["eps"] is None) for group in table.groups]
         weight_decay = table.number("weight_decay") * table.flag("weight_decouple")

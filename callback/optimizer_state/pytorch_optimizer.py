@@ -1,4 +1,4 @@
-"""What the optimizers of the package pytorch_optimizer have in common."""
+"""Common base of the adapters for the package pytorch_optimizer."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _NAN = float("nan")
 class PytorchOptimizerState(OptimizerState):
     """State of an optimizer of pytorch_optimizer 4.
 
-    The groups count the steps, ``maximize`` is an attribute of the optimizer, and what changes the
-    gradient changes ``.grad`` itself.
+    The groups count the steps, ``maximize`` is an attribute of the optimizer, and changes to the
+    gradient are made in ``.grad`` itself.
 
     Attributes:
-        exp_avg_key: Where the first moment is kept; None without one.
-        exp_avg_sq_key: Where the tensor of the denominator is kept; None without one.
-        other_keys: Further tensors of the state.
-        number_keys: Numbers of the state that the formula needs.
-        whole_tensor_flags: Settings by which the update of an element depends on the whole tensor.
-            The step size is then NaN.
+        exp_avg_key: Key of the first moment; None without one.
+        exp_avg_sq_key: Key of the denominator's tensor; None without one.
+        other_keys: Keys of other state tensors.
+        number_keys: Keys of state numbers that the formula needs.
+        whole_tensor_flags: Settings with which the update of an element depends on the whole
+            tensor. The step size is then NaN.
     """
 
     exp_avg_key: str | None = "exp_avg"
@@ -43,17 +43,17 @@ class PytorchOptimizerState(OptimizerState):
         return {**super().options(group), "maximize": self._maximizes()}
 
     def lacks_in(self, group: GroupSettings) -> tuple[schema.Need, ...]:
-        """No requested update where that depends on the whole tensor."""
+        """No requested update if it depends on the whole tensor."""
         return (*self.lacks, "update") if self._depends_on_whole_tensor(group) else self.lacks
 
     def overwrites_gradient(self, group: GroupSettings) -> bool:
-        """Under ``maximize``, and with weight decay that is added to the gradient."""
+        """Under ``maximize``, and with weight decay added to the gradient."""
         return self._maximizes() or (
             as_number(group.get("weight_decay")) > 0 and not group.get("weight_decouple", True)
         )
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
-        """The parameter's state, or None if no step has given it one yet."""
+        """The parameter's state, or None before its first step."""
         state = self.optimizer.state.get(parameter)
         if not state:
             return None
@@ -71,27 +71,27 @@ class PytorchOptimizerState(OptimizerState):
         return bool(group.get("ams_bound"))
 
     def steps_taken(self) -> int | None:
-        """Steps of the group that has taken most."""
+        """Steps of the group that has taken the most."""
         counts = [self._steps_of(group) for group in self.optimizer.param_groups]
         return max(map(int, counts), default=None)
 
     def gradient_sign(self) -> float:
-        """-1 where the optimizer maximizes."""
+        """-1 if the optimizer maximizes."""
         return -1.0 if self._maximizes() else 1.0
 
     def step_size(self, table: StepTable) -> Tensor:
-        """The learning rate; NaN where the update of an element is not known."""
+        """The learning rate; NaN if the update of an element is unknown."""
         whole = [_NAN if self._depends_on_whole_tensor(group) else 0.0 for group in table.groups]
         return table.number("lr") + table.column(torch.tensor(whole, device="cpu"))
 
     def rectification(self, table: StepTable) -> tuple[Tensor, Tensor]:
-        """Return RAdam's factor of the step, and where the step divides by √v.
+        """Return RAdam's factor of the step, and whether the step divides by √v.
 
-        Liu et al. 2020, algorithm 2; 1 and everywhere without the setting ``rectify``. A factor of
-        0 means that no step is taken.
+        Liu et al. 2020, algorithm 2; 1 and True without the setting ``rectify``. A factor of 0
+        means that no step is taken.
 
         Args:
-            table: Has the hyperparameter ``betas``.
+            table: A table with the hyperparameter ``betas``.
 
         Returns:
             float64 and bool ``[parameters]``.
@@ -129,7 +129,8 @@ class PytorchOptimizerState(OptimizerState):
 def weight_decay_of(table: StepTable, scale: Tensor | float = 1.0) -> dict[str, Tensor]:
     """Return the coefficients of weight decay for a step size of ``lr · scale``.
 
-    It is decoupled by ``weight_decouple``; ``fixed_decay`` leaves the learning rate out of it.
+    It is decoupled by ``weight_decouple``; ``fixed_decay`` does not multiply it by the learning
+    rate.
     """
     weight_decay = table.number("weight_decay")
     decoupled = table.flag("weight_decouple")

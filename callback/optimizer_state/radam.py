@@ -11,8 +11,8 @@ from .coefficients import Coefficients, StepTable
 class RAdamState(AdamState):
     """State of RAdam, as torch/optim/radam.py keeps it.
 
-    In the first steps (five with beta2 = 0.999) the direction is m̂, divided by nothing. From then
-    on it is Adam's, but for eps, which is added to √v and not to √v̂.
+    In the first steps (five with beta2 = 0.999) the direction is m̂, without a division. After that
+    it is Adam's, except that eps is added to √v instead of √v̂.
     """
 
     def coefficients(self, table: StepTable) -> Coefficients:

@@ -1,4 +1,4 @@
-"""Which adapter reads which class of optimizer."""
+"""Which adapter reads which optimizer class."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .sgd import SGDState
 from .sparse_adam import SparseAdamState
 from .third_party import BY_NAME
 
-# AdamW has its own entry because it is no subclass of Adam in older versions of torch.
+# AdamW has its own entry because it is not a subclass of Adam in older versions of torch.
 _OF_TORCH: dict[type[Optimizer], type[OptimizerState]] = {
     optim.Adadelta: AdadeltaState,
     optim.Adagrad: AdagradState,
@@ -48,7 +48,7 @@ if hasattr(optim, "Muon"):
     _OF_TORCH[optim.Muon] = MuonState
 
 
-# Methods that take a step, or collect what it is made of.
+# Methods that take a step, or collect its inputs.
 _OF_STEPS = ("step", "_init_group")
 
 
@@ -64,12 +64,12 @@ def adapter_for(optimizer: Optimizer) -> OptimizerState:
 
 
 def _steps_otherwise(optimizer: Optimizer, base: type) -> bool:
-    """Whether an optimizer may take other steps than its base class, because it has code for it."""
+    """Whether an optimizer's own code may take different steps from its base class."""
     own = type(optimizer)
     if own is base:
         return False
     return "step" in vars(optimizer) or any(
-        # torch puts hooks around the step of each class.
+        # torch wraps each class's step in hooks.
         inspect.unwrap(getattr(own, name, _nothing))
         is not inspect.unwrap(getattr(base, name, _nothing))
         for name in _OF_STEPS
@@ -77,4 +77,4 @@ def _steps_otherwise(optimizer: Optimizer, base: type) -> bool:
 
 
 def _nothing() -> None:
-    """Stands for a method that a class does not have."""
+    """Stands for a missing method."""

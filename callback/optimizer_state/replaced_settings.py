@@ -1,4 +1,4 @@
-"""Which settings of the groups loading a checkpoint replaces, other than a schedule does."""
+"""Group settings that loading a checkpoint replaces, other than by a schedule."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Mapping, Sequence
 
 from .group_settings import GroupSettings, as_number, hyperparameter
 
-# What people choose. Numbers that an optimizer counts or estimates are the checkpoint's business.
+# Settings chosen by users. Numbers that an optimizer counts or estimates belong to the checkpoint.
 _CHOSEN = (
     "lr", "weight_decay", "beta1", "beta2", "beta3", "momentum", "dampening", "alpha", "rho", "eps",
     "eps1", "eps2", "lambd",
 )  # fmt: skip
-# OneCycleLR and CyclicLR move these, and say so by another key of the group.
+# OneCycleLR and CyclicLR change these, and mark it by another key of the group.
 _CYCLED = ("beta1", "momentum")
 _CYCLED_KEY = "max_momentum"
-# A number that is stored and read again is the same but for so much.
+# Relative tolerance for a number that was stored and read again.
 _SAME = 1e-9
 
 Numbers = Mapping[str, float]
 
 
 def numbers_of(groups: Sequence[GroupSettings]) -> list[Numbers]:
-    """Return the settings that people choose, of each group.
+    """Return the user-chosen settings of each group.
 
-    Where a schedule has begun, the learning rate is the one that it was made with: the checkpoint
-    of a healthy run has another one by then, and the same initial_lr.
+    If a schedule has started, the learning rate is the one that it was created with: the current
+    one differs in the checkpoint of a healthy run, but initial_lr is the same.
     """
     found: list[Numbers] = []
     for group in groups:
@@ -42,10 +42,10 @@ def numbers_of(groups: Sequence[GroupSettings]) -> list[Numbers]:
 def replaced(
     before: Sequence[Numbers], after: Sequence[Numbers]
 ) -> tuple[Mapping[str, tuple[float, float]], ...]:
-    """Return what differs, of each group, with both numbers; what only one of them has is left out.
+    """Return what differs in each group, as pairs; settings missing on one side are left out.
 
     Args:
-        before: Of :func:`numbers_of`, before a checkpoint was loaded.
+        before: From :func:`numbers_of`, before a checkpoint was loaded.
         after: The same afterwards.
     """
     return tuple(

@@ -18,19 +18,19 @@ from .parameter_state import ParameterState
 class RMSpropState(OptimizerState):
     """State of RMSprop, as torch/optim/rmsprop.py keeps it.
 
-    Momentum adds up gradients that are divided already: its buffer is the direction, and no
+    Momentum accumulates gradients that are already divided: its buffer is the direction, not an
     average of gradients. Under ``centered`` the root is that of ``square_avg - grad_avg²``.
     """
 
     meanings: Mapping[str, str] = {
         "exp_avg_sq": "square_avg, without bias correction",
         "momentum_buffer": "sum of gradients divided by the denominator, decaying by momentum",
-        "grad_avg": "average of gradients, whose square is taken off square_avg",
+        "grad_avg": "average of gradients; its square is subtracted from square_avg",
     }
     lacks: tuple[schema.Need, ...] = ("exp_avg",)
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
-        """The parameter's state, or None if no step has given it one yet."""
+        """The parameter's state, or None before its first step."""
         state = self.optimizer.state.get(parameter)
         if not state:
             return None
@@ -58,11 +58,11 @@ class RMSpropState(OptimizerState):
         )
 
     def follows_formula(self) -> bool:
-        """Without momentum and ``centered``, and then there are no further tensors."""
+        """True without momentum and ``centered``: then there are no other tensors."""
         return True
 
     def root(self, rows: Rows, c: Coefficients, out: Tensor) -> Tensor:
-        """Of the variance under ``centered``, else of the second moment."""
+        """The root of the variance under ``centered``, else of the second moment."""
         average = rows.others.get("grad_avg")
         if average is None:
             return super().root(rows, c, out)
@@ -72,7 +72,7 @@ class RMSpropState(OptimizerState):
         return out.clamp_(min=0).sqrt_()
 
     def direction(self, rows: Rows, c: Coefficients, root: Tensor | None, out: Tensor) -> Tensor:
-        """The momentum buffer where there is one, else the divided gradient."""
+        """The momentum buffer if there is one, else the divided gradient."""
         super().direction(rows, c, root, out)
         buffer = rows.others.get("momentum_buffer")
         if buffer is None:

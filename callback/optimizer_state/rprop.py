@@ -18,7 +18,7 @@ from .parameter_state import ParameterState
 class RpropState(OptimizerState):
     """State of Rprop, as torch/optim/rprop.py keeps it: only the gradient's sign counts.
 
-    The learning rate is no more than the first step size of every element.
+    The learning rate is only the initial step size of every element.
     """
 
     meanings: Mapping[str, str] = {
@@ -28,7 +28,7 @@ class RpropState(OptimizerState):
     lacks: tuple[schema.Need, ...] = ("exp_avg", "exp_avg_sq")
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
-        """The parameter's state, or None if no step has given it one yet."""
+        """The parameter's state, or None before its first step."""
         state = self.optimizer.state.get(parameter)
         if not state:
             return None
@@ -36,7 +36,7 @@ class RpropState(OptimizerState):
         return ParameterState(others=others, step=state["step"])
 
     def coefficients(self, table: StepTable) -> Coefficients:
-        """Riedmiller & Braun 1993, without going back where the sign changes."""
+        """Riedmiller & Braun 1993, without backtracking where the sign changes."""
         return Coefficients.of(table, gradient_sign=table.gradient_sign(), step_size=1.0)
 
     def direction(self, rows: Rows, c: Coefficients, root: Tensor | None, out: Tensor) -> Tensor:

@@ -14,19 +14,19 @@ from .coefficients import Coefficients, StepTable
 from .group_settings import GroupSettings
 from .pytorch_optimizer import PytorchOptimizerState, nan_where
 
-# What the package adds to v̂ under the root, beside eps.
+# Added by the package to v̂ under the root, in addition to eps.
 _UNDER_ROOT = 1e-15
 
 
 class ScheduleFreeState(PytorchOptimizerState):
     """Defazio et al. 2024, with Adam's denominator: no first moment, but an average of weights.
 
-    While training the parameter is y, where gradients are taken, between z, which takes plain
+    While training, the parameter is y, where gradients are computed, between z, which takes plain
     steps, and x, the average of z. With ``c`` the weight of this step in x, ``u = g' / (√v̂ + eps)
-    + weight_decay · y`` and z after the step, a step moves y by
-    ``c (z - y) - lr (1 - c) (1 - beta1) u``.
+    + weight_decay · y`` and z after the step, a step moves y by ``c (z - y) - lr (1 - c) (1 -
+    beta1) u``.
 
-    Not known after a step with a learning rate of 0.
+    Unknown after a step with a learning rate of 0.
     """
 
     exp_avg_key = None
@@ -38,7 +38,7 @@ class ScheduleFreeState(PytorchOptimizerState):
     lacks: tuple[schema.Need, ...] = ("exp_avg", "normalization")
 
     def overwrites_gradient(self, group: GroupSettings) -> bool:
-        """Always: it is divided by the denominator in place."""
+        """Always: the denominator divides it in place."""
         return True
 
     def coefficients(self, table: StepTable) -> Coefficients:
@@ -56,7 +56,7 @@ class ScheduleFreeState(PytorchOptimizerState):
         decoupled = (share * (1 - beta1) * decoupling).clamp_max(1.0)
         share = torch.where(decoupling > 0, decoupled, share)
         of_step = (1 - share) * (1 - beta1)
-        maximum = table.flag("ams_bound")  # of averages whose bias is corrected already
+        maximum = table.flag("ams_bound")  # of averages that are already bias-corrected
         scale = table.bias_correction(beta2).rsqrt()
         before = table.bias_correction(beta2, table.steps - 1).rsqrt()
         return Coefficients.of(

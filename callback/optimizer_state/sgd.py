@@ -21,7 +21,7 @@ class SGDState(OptimizerState):
     """State of SGD, as torch/optim/sgd.py keeps it: a buffer with momentum, else nothing.
 
     Steps are not counted. A parameter's first step puts the whole gradient into the buffer,
-    whatever the dampening; the coefficients are those of every later step.
+    regardless of dampening; the coefficients are those of every later step.
     """
 
     meanings: Mapping[str, str] = {
@@ -30,18 +30,18 @@ class SGDState(OptimizerState):
     lacks: tuple[schema.Need, ...] = ("exp_avg_sq", "step count")
 
     def lacks_in(self, group: GroupSettings) -> tuple[schema.Need, ...]:
-        """Without momentum no first moment."""
+        """Without momentum, no first moment."""
         return self.lacks if group["momentum"] != 0 else (*self.lacks, "exp_avg")
 
     def overwrites_gradient(self, group: GroupSettings) -> bool:
         """With ``foreach``, Nesterov momentum is added to the gradients themselves."""
         foreach = group.get("foreach")
-        if foreach is None:  # what torch chooses on a device
+        if foreach is None:  # torch's choice on a device
             foreach = any(parameter.is_cuda for parameter in group["params"])
         return bool(group["nesterov"] and foreach and not group.get("fused"))
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
-        """The parameter's state, or None if it has momentum and no step has given it a buffer."""
+        """The parameter's state, or None if it uses momentum and has no buffer yet."""
         if group["momentum"] == 0:
             return ParameterState(step=_NAN)
         buffer = self.optimizer.state.get(parameter, {}).get("momentum_buffer")

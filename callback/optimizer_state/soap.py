@@ -16,20 +16,21 @@ from .pytorch_optimizer import PytorchOptimizerState
 class SoapState(PytorchOptimizerState):
     """Vyas et al. 2024: Adam in the eigenbasis of Shampoo's preconditioners.
 
-    The update of an element mixes those of its row and column, so that it is only measured.
-    exp_avg is kept in the basis of the weight, exp_avg_sq in the eigenbasis: its elements are not
-    those of the weight. The first step only starts the preconditioners and moves no weight.
+    The update of an element mixes those of its row and column, so it is only measured. exp_avg is
+    stored in the basis of the weight, exp_avg_sq in the eigenbasis: its elements do not correspond
+    to those of the weight. The first step only initializes the preconditioners and moves no weight.
     """
 
     meanings: Mapping[str, str] = {
         "exp_avg": "average of gradients, in the basis of the weight",
-        "exp_avg_sq": "average of squared gradients in the eigenbasis: no element of the weight's",
+        "exp_avg_sq": "average of squared gradients in the eigenbasis, not per element of the "
+        "weight",
     }
     update_is_known = False
     lacks: tuple[schema.Need, ...] = ("exp_avg_sq decay", "elements of exp_avg_sq")
 
     def coefficients(self, table: StepTable) -> Coefficients:
-        """Only of the moments."""
+        """Only those of the moments."""
         beta1, beta2 = table.number("beta1"), table.number("beta2")
         steps = table.steps - 1  # the first one averages nothing
         corrects = table.flag("correct_bias")
@@ -46,5 +47,5 @@ class SoapState(PytorchOptimizerState):
         )
 
     def overwrites_gradient(self, group: GroupSettings) -> bool:
-        """Under ``maximize`` only: weight decay is decoupled always."""
+        """Only under ``maximize``: weight decay is always decoupled."""
         return self._maximizes()

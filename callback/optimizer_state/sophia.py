@@ -17,7 +17,7 @@ from .pytorch_optimizer import PytorchOptimizerState, weight_decay_of
 class SophiaState(PytorchOptimizerState):
     """Liu et al. 2024, algorithm 3: exp_avg over an estimate of the Hessian's diagonal, clipped.
 
-    The estimate may be negative and is divided by as it is: it is no exp_avg_sq.
+    The estimate may be negative and is the divisor itself, without a root: it is not an exp_avg_sq.
     """
 
     exp_avg_key = "momentum"

@@ -23,8 +23,8 @@ _NAN = float("nan")
 class SparseAdamState(AdamState):
     """State of SparseAdam, as torch/optim/_functional.py updates it.
 
-    A step changes nothing but what the sparse gradient names: elsewhere neither the weight moves
-    nor do the moments decay. Bias is corrected by the steps of the whole parameter.
+    A step only changes what the sparse gradient indexes: elsewhere neither the weight moves nor do
+    the moments decay. The bias correction uses the steps of the whole parameter.
     """
 
     meanings: Mapping[str, str] = {
@@ -34,7 +34,7 @@ class SparseAdamState(AdamState):
     lacks: tuple[schema.Need, ...] = ("exp_avg decay", "exp_avg_sq decay")
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
-        """The parameter's state, or None if no step has given it one yet."""
+        """The parameter's state, or None before its first step."""
         found = super().state_of(parameter, group)
         gradient = parameter.grad
         if found is None or gradient is None or not gradient.is_sparse:
@@ -42,7 +42,7 @@ class SparseAdamState(AdamState):
         return replace(found, masks={"touched": partial(_touched, parameter, gradient)})
 
     def coefficients(self, table: StepTable) -> Coefficients:
-        """Kingma & Ba 2015, section 2, with eps beside √v instead of √v̂."""
+        """Kingma & Ba 2015, section 2, with eps added to √v instead of √v̂."""
         moments = adam_moments(table)
         eps = table.number("eps") * table.bias_correction(table.number("beta2")).rsqrt()
         return Coefficients.of(
@@ -61,13 +61,13 @@ class SparseAdamState(AdamState):
         )
 
     def direction(self, rows: Rows, c: Coefficients, root: Tensor | None, out: Tensor) -> Tensor:
-        """Adam's where the gradient has indices, else 0."""
+        """Adam's direction where the gradient has indices, else 0."""
         direction = super().direction(rows, c, root, out)
         return direction.masked_fill_(rows.others["touched"] == 0, 0.0)
 
 
 def _touched(parameter: Tensor, gradient: Tensor) -> Tensor:
-    """Return a sparse tensor, not 0 where a gradient has indices, also if its value there is 0."""
+    """Return a sparse tensor, nonzero where a gradient has indices, even if its value is 0."""
     ones = torch.ones_like(gradient._values())
     return torch.sparse_coo_tensor(
         gradient._indices(),

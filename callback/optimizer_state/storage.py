@@ -1,4 +1,4 @@
-"""In what types an optimizer stores its state, and what these types can hold."""
+"""The types in which an optimizer stores its state, and their range."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _Kind = torch.dtype | str | None
 
 
 class Storage(NamedTuple):
-    """How the state of one parameter is stored. Equal where nothing about that has changed.
+    """How the state of one parameter is stored. Equal if nothing about that has changed.
 
-    A tensor is known by its type, what is made on demand as "made", what is missing as None.
+    Tensors are represented by their type, computed ones by "made", missing ones by None.
 
     Attributes:
         exp_avg: The first moment.
-        exp_avg_sq: The second one.
-        others: Further tensors by their key.
-        named: Types that the adapter names, because the tensors do not show them: see
+        exp_avg_sq: The second moment.
+        others: Other tensors by key.
+        named: Types named by the adapter, because the tensors do not show them: see
             :attr:`.parameter_state.ParameterState.dtypes`.
     """
 
@@ -42,7 +42,8 @@ class Storage(NamedTuple):
 def storage_of(states: Sequence[ParameterState | None]) -> tuple[Storage | None, ...]:
     """Look at the states of some parameters; None before the first step."""
     found: list[Storage | None] = []
-    # Thousands of states are stored alike: by the types of their moments, without others.
+    # Thousands of states are stored alike: cached by the types of their moments, if there are no
+    # others.
     known: dict[tuple[torch.dtype, torch.dtype], Storage] = {}
     for s in states:
         first, second = (None, None) if s is None else (s.exp_avg, s.exp_avg_sq)
@@ -69,7 +70,7 @@ def _storage_of(s: ParameterState) -> Storage:
 
 @functools.lru_cache(maxsize=64)
 def _moments_alone(exp_avg: _Kind, exp_avg_sq: _Kind) -> Storage:
-    """There are few of them, so that the comparison of many is one of identities."""
+    """There are few different ones, so comparing many compares identities."""
     return Storage(exp_avg, exp_avg_sq, (), ())
 
 
@@ -78,15 +79,15 @@ class StoredState:
 
     Attributes:
         rounds_exp_avg: Whether exp_avg is stored in less than float32, bool ``[K]``.
-        rounds_exp_avg_sq: Whether exp_avg_sq is, bool ``[K]``.
-        makes_exp_avg: Whether exp_avg is no tensor but made of what is stored, bool ``[K]``.
-        makes_exp_avg_sq: Whether exp_avg_sq is, bool ``[K]``.
+        rounds_exp_avg_sq: The same for exp_avg_sq, bool ``[K]``.
+        makes_exp_avg: Whether exp_avg is computed from what is stored, bool ``[K]``.
+        makes_exp_avg_sq: The same for exp_avg_sq, bool ``[K]``.
         halves_exp_avg_sq: Whether exp_avg_sq is stored in a half-precision type, bool ``[K]``.
         smallest_normal: Smallest normal number of the type of exp_avg_sq, float64 ``[K]``.
     """
 
     def __init__(self, storage: Sequence[Storage | None]) -> None:
-        """Look at what :func:`storage_of` found."""
+        """Look at the results of :func:`storage_of`."""
         first = [None if s is None else s.exp_avg for s in storage]
         second = [None if s is None else s.exp_avg_sq for s in storage]
         self._second = second
@@ -98,18 +99,18 @@ class StoredState:
         self.smallest_normal = np.array([_smallest_normal(kind) for kind in second])
 
     def stores_exp_avg_sq_as(self, dtype: torch.dtype) -> Flags:
-        """Which parameters have exp_avg_sq in a type, bool ``[K]``."""
+        """Which parameters store exp_avg_sq in a type, bool ``[K]``."""
         return np.array([kind == dtype for kind in self._second])
 
 
 @functools.lru_cache(maxsize=16)
 def stored_state(storage: tuple[Storage | None, ...]) -> StoredState:
-    """Return the types of the moments; those of the same storage are looked at once."""
+    """Return the types of the moments, cached by storage."""
     return StoredState(storage)
 
 
 def storage_types(storage: Iterable[Storage | None]) -> Mapping[str, str]:
-    """Say how each tensor of some states is stored: by its name, types joined by commas."""
+    """Return how each tensor of some states is stored: by its name, types joined by commas."""
     types: dict[str, set[str]] = {}
     for s in set(storage) - {None}:
         assert s is not None
@@ -123,7 +124,7 @@ def storage_types(storage: Iterable[Storage | None]) -> Mapping[str, str]:
 
 
 def joined_types(several: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
-    """Join what :func:`storage_types` says of one group in several processes."""
+    """Join the results of :func:`storage_types` for one group from several processes."""
     types: dict[str, set[str]] = {}
     for of_one in several:
         for name, listed in of_one.items():
@@ -132,10 +133,10 @@ def joined_types(several: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
 
 
 def types_by_key(states: Iterable[Mapping[str, Any]]) -> Mapping[str, str]:
-    """Say in what types an optimizer's own state, or that of a checkpoint, is stored, by its keys.
+    """Return the types in which an optimizer's or a checkpoint's state is stored, by its keys.
 
     Args:
-        states: Of the parameters.
+        states: States of the parameters.
     """
     types: dict[str, set[str]] = {}
     for state in states:
@@ -146,7 +147,7 @@ def types_by_key(states: Iterable[Mapping[str, Any]]) -> Mapping[str, str]:
 
 
 def type_name(tensor: Tensor) -> str:
-    """Return the name of a tensor's type, as ``float32``."""
+    """Return the name of a tensor's type, such as ``float32``."""
     return _dtype_name(tensor.dtype)
 
 
@@ -165,7 +166,7 @@ def _kind(source: Source | None) -> _Kind:
 
 
 def _rounds(kind: _Kind) -> bool:
-    return kind is not None and kind not in _WIDE  # also what is stored in another form
+    return kind is not None and kind not in _WIDE  # also True for any other form
 
 
 def _smallest_normal(kind: _Kind) -> float:

@@ -52,7 +52,7 @@ BY_NAME: dict[str, type[OptimizerState]] = {
     "pytorch_optimizer.optimizer.sophia.SophiaH": SophiaState,
     "timm.optim.adamw.AdamWLegacy": AdamWLegacyState,
     "timm.optim.lion.Lion": TimmLionState,
-    # The base class of Adam8bit, AdamW4bit, AdamWFp8 and the like.
+    # The base class of Adam8bit, AdamW4bit, AdamWFp8 and others.
     "torchao.optim.adam._AdamBase": TorchaoAdamState,
     "transformers.optimization.Adafactor": TransformersAdafactorState,
 }

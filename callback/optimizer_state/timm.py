@@ -16,21 +16,21 @@ from .group_settings import GroupSettings
 
 
 class TimmState(OptimizerState):
-    """What timm's optimizers have in common.
+    """Common base of the adapters for timm.
 
     Attributes:
-        whole_tensor_flags: Settings by which the update of an element depends on the whole tensor.
-            The step size is then NaN.
+        whole_tensor_flags: Settings with which the update of an element depends on the whole
+            tensor. The step size is then NaN.
     """
 
     whole_tensor_flags: tuple[str, ...] = ()
 
     def lacks_in(self, group: GroupSettings) -> tuple[schema.Need, ...]:
-        """No requested update where that depends on the whole tensor."""
+        """No requested update if it depends on the whole tensor."""
         return (*self.lacks, "update") if self._depends_on_whole_tensor(group) else self.lacks
 
     def step_size(self, table: StepTable) -> Tensor:
-        """The learning rate; NaN where the update of an element is not known."""
+        """The learning rate; NaN if the update of an element is unknown."""
         whole = [self._depends_on_whole_tensor(group) for group in table.groups]
         unknown = table.column(torch.tensor(whole, device="cpu").double()) > 0
         return torch.where(unknown, float("nan"), table.number("lr"))
@@ -40,15 +40,15 @@ class TimmState(OptimizerState):
 
 
 class AdamWLegacyState(TimmState, AdamState):
-    """AdamWLegacy: AdamW, decoupled always.
+    """AdamWLegacy: AdamW, always decoupled.
 
-    Not known element by element with ``caution`` or ``clipping_threshold``.
+    Unknown element by element with ``caution`` or ``clipping_threshold``.
     """
 
     whole_tensor_flags = ("caution", "clipping_threshold")
 
     def coefficients(self, table: StepTable) -> Coefficients:
-        """AdamW's, with timm's weight decay."""
+        """AdamW's coefficients, with timm's weight decay."""
         step_size, weight_decay = table.of_parameters(
             [self.step_size(table), timm_weight_decay(table)]
         )

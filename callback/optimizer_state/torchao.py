@@ -12,17 +12,17 @@ from .parameter_state import ParameterState, Source
 
 
 class TorchaoAdamState(AdamState):
-    """Adam whose moments are quantized block by block where a parameter is large.
+    """Adam whose moments are quantized block by block if a parameter is large.
 
-    Blocks are 256 elements long, of 4 bits 128. A parameter of fewer than 4096 elements, or of no
-    whole number of blocks, has moments that are plain tensors. What is stored after a step does not
-    give its update: an exp_avg_sq that is small in its block is stored as 0.
+    Blocks have 256 elements, in 4 bits 128. A parameter with fewer than 4096 elements, or without a
+    whole number of blocks, has plain tensors as moments. The stored state after a step does not
+    determine its update: an exp_avg_sq that is small relative to its block is stored as 0.
     """
 
     rounds_after_step = True
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
-        """The parameter's state, or None if no step has given it one yet."""
+        """The parameter's state, or None before its first step."""
         state = self.optimizer.state.get(parameter)
         if not state:
             return None
@@ -46,7 +46,7 @@ def _unpacked(tensor: Tensor) -> Source:
 
 
 def _storage(tensor: Any) -> str:
-    """How a moment is stored; what the tensor says of itself is only what it looks like."""
+    """How a moment is stored; the tensor's own dtype is only what it appears as."""
     codes = getattr(tensor, "codes", tensor)
     name = str(codes.dtype).removeprefix("torch.")
     return f"{name}, 4 bits" if codes.numel() < tensor.numel() else name

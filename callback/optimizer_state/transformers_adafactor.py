@@ -21,15 +21,15 @@ class TransformersAdafactorState(OptimizerState):
     """Shazeer & Stern 2018, algorithm 4.
 
     The step is ``g / √v``, clipped by its own RMS over the whole parameter, times a learning rate
-    that may follow the RMS of the weight. With ``beta1`` the steps are averaged in exp_avg, which
-    is then the update itself. Without, the update of an element depends on the whole parameter and
-    is only measured.
+    that may follow the RMS of the weight. With ``beta1`` exp_avg averages the steps and is then the
+    update itself. Without it, the update of an element depends on the whole parameter and is only
+    measured.
     """
 
     meanings: Mapping[str, str] = {
         "exp_avg": "average of updates, clipped and times the learning rate: what a step subtracts",
-        "exp_avg_sq": "average of squared gradients; of a matrix, made of averages of its rows "
-        "and columns",
+        "exp_avg_sq": "average of squared gradients; for a matrix estimated from averages of "
+        "rows and columns",
     }
     lacks: tuple[schema.Need, ...] = (
         "exp_avg decay",
@@ -40,11 +40,11 @@ class TransformersAdafactorState(OptimizerState):
     )
 
     def lacks_in(self, group: GroupSettings) -> tuple[schema.Need, ...]:
-        """No exp_avg and no requested update without ``beta1``."""
+        """Without ``beta1``, no exp_avg and no requested update."""
         return (*self.lacks, "exp_avg", "update") if group["beta1"] is None else self.lacks
 
     def hyperparameters(self, group: GroupSettings) -> list[float]:
-        """With ``relative_step`` the learning rate before it is scaled by the weight."""
+        """With ``relative_step``, the learning rate before it is scaled by the weight."""
         counts = (self.optimizer.state[p]["step"] for p in group["params"] if self._has_state(p))
         step = next(counts, 1)
         values = super().hyperparameters(group)
@@ -52,7 +52,7 @@ class TransformersAdafactorState(OptimizerState):
         return values
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
-        """The parameter's state, or None if no step has given it one yet."""
+        """The parameter's state, or None before its first step."""
         if not self._has_state(parameter):
             return None
         state = self.optimizer.state[parameter]
@@ -68,7 +68,7 @@ class TransformersAdafactorState(OptimizerState):
         dtype = str(rows.dtype).removeprefix("torch.")
         return ParameterState(
             first,
-            # The second moment that the averages of rows and columns stand for.
+            # The second moment represented by the averages of rows and columns.
             Factored(rows / rows.mean(dim=-1, keepdim=True), columns),
             step=state["step"],
             numbers={**numbers, "factored": 1.0},
@@ -80,7 +80,7 @@ class TransformersAdafactorState(OptimizerState):
         of_groups = [float(group["beta1"] is not None) for group in table.groups]
         averages = table.column(torch.tensor(of_groups, device="cpu")) > 0
         decay = 1 - table.steps ** table.number("decay_rate")
-        # Of a matrix the rows and columns are averaged, not the elements.
+        # For a matrix, rows and columns are averaged, not elements.
         whole = table.state_number("factored") == 0
         nan = float("nan")
         lr = table.state_number("lr")

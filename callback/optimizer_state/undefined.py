@@ -1,4 +1,4 @@
-"""Which statistics and quantities an optimizer does not have, by what it lacks."""
+"""Which statistics and quantities an optimizer does not have, from the needs it does not meet."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from tb_adam_plugin import schema
 
-# What the statistics need is in their catalogue.
+# The catalogue lists what the statistics need.
 _NEEDS: Mapping[str, tuple[schema.Need, ...]] = {
     "exp_avg": ("exp_avg",),
     "exp_avg_sq": ("exp_avg_sq",),
@@ -16,6 +16,6 @@ _NEEDS: Mapping[str, tuple[schema.Need, ...]] = {
 
 
 def without(lacking: Iterable[schema.Need]) -> tuple[str, ...]:
-    """Return the names of what needs something that is lacking, in the order of the catalogue."""
+    """Return the names of what needs something missing, in the order of the catalogue."""
     missing = set(lacking)
     return tuple(name for name, needs in _NEEDS.items() if not missing.isdisjoint(needs))

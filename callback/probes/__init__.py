@@ -1,1 +1,1 @@
-"""What is asked of a step besides its tensors: whether it counts, and what it was worth."""
+"""Questions about a step beyond its tensors: whether it counts, and how much it gained."""

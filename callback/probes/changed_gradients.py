@@ -1,10 +1,11 @@
-"""Whether all gradients were multiplied by one factor between backward and the step.
+"""Whether all gradients were multiplied by one common factor between backward and the step.
 
-Clipping by value, of one layer, or of each parameter by itself does not show in the one gradient
-that :mod:`.stale_gradients` watches. So while a gain ratio is asked for, hooks mark every gradient
-as backward leaves it, or ``autograd.grad()`` returns it, at the steps that have a gain ratio only:
-by its norm, and by a few of its elements, because another gradient may have the same norm. What no
-hook has seen is not known. What a hook of the trainer's changes before that is not seen.
+Clipping by value, of one layer, or of each parameter separately does not show in the single
+gradient that :mod:`.stale_gradients` watches. So while a gain ratio is requested, and only at the
+steps that have one, hooks fingerprint every gradient as backward leaves it, or as
+``autograd.grad()`` returns it: by its norm and a few of its elements, because another gradient may
+have the same norm. A gradient that no hook has seen is unknown. Changes by a hook of the trainer
+before that are not seen.
 """
 
 from __future__ import annotations
@@ -22,25 +23,25 @@ from ..read.real_numbers import as_real
 from .stale_gradients import is_accumulated, is_plain_leaf, norm_of
 from .uncounted_steps import is_captured
 
-# By how much factors of one step differ through rounding, by the bytes of an element: norms of
-# many elements are added up in float32.
+# How much factors of one step may differ through rounding, by the bytes of an element: norms of
+# many elements are summed in float32.
 _ROUNDING = {8: 1e-5, 4: 1e-3}
 _ROUNDING_OF_HALF = 0.01
-# A gradient with less of the norm of all promises next to nothing.
+# A gradient with a smaller share of the total norm predicts next to nothing.
 _LEAST_SHARE = 1e-6
-# Of what steps before have left, more than this share is not rounding.
+# A larger share left over from earlier steps is not rounding.
 _MOST_LEFT = 1e-5
 # Elements of each gradient that are compared.
 _ELEMENTS = 256
 
 
 class Common(NamedTuple):
-    """What has happened to all gradients of a step.
+    """What happened to all gradients of a step.
 
     Attributes:
-        factor: What they were multiplied by, 0-dim float64; NaN where that is not known.
-        is_common: Whether each was multiplied by that and nothing else happened, 0-dim bool.
-        passes: How many backward passes were added up.
+        factor: The factor they were multiplied by, 0-dim float64; NaN if unknown.
+        is_common: Whether all were multiplied by that factor and not changed otherwise, 0-dim bool.
+        passes: Number of accumulated backward passes.
     """
 
     factor: Tensor
@@ -49,10 +50,10 @@ class Common(NamedTuple):
 
 
 class ChangedGradients:
-    """Follows all gradients of an optimizer by hooks, which wait for no device.
+    """Follows all gradients of an optimizer through hooks that never wait for a device.
 
     Attributes:
-        is_active: Whether the hooks look at gradients; else they return at once.
+        is_active: Whether the hooks look at gradients; otherwise they return at once.
     """
 
     def __init__(self) -> None:
@@ -64,10 +65,10 @@ class ChangedGradients:
         self._places: dict[tuple[int, torch.device], Tensor] = {}
 
     def watch(self, parameters: Iterable[Tensor]) -> None:
-        """Look at the gradients of the coming step.
+        """Watch the gradients of the coming step.
 
         Args:
-            parameters: Of the optimizer, and others. Those of processes together are not followed.
+            parameters: Parameters of the optimizer, and others. Sharded ones are not followed.
         """
         self.is_active = True
         alive = {id(parameter): parameter for parameter in parameters}
@@ -80,14 +81,14 @@ class ChangedGradients:
                 self._followed[key] = _Followed(self, parameter)
 
     def see(self, parameter: Tensor, gradient: Tensor) -> None:
-        """Compare a gradient that the step has used with what backward made.
+        """Compare a gradient that the step has used with the one that backward computed.
 
         Args:
-            parameter: Whose.
-            gradient: Dense or sparse, as real numbers or complex.
+            parameter: The gradient's parameter.
+            gradient: Dense or sparse, real or complex.
 
         Raises:
-            Exception: What went wrong in a hook, which keeps it to itself.
+            Exception: An error raised in a hook, which could not raise it there.
         """
         error, self._error = self._error, None
         if error is not None:
@@ -101,10 +102,10 @@ class ChangedGradients:
             self._seen.append(followed.seen(now, rounding))
 
     def common_factor(self, factor: Tensor) -> Common:
-        """Return what all gradients that were seen were multiplied by, and forget them.
+        """Return the factor that all seen gradients were multiplied by, and forget them.
 
         Args:
-            factor: What one of them was, 0-dim float64; NaN where that is not known.
+            factor: The factor of one of them, 0-dim float64; NaN if unknown.
         """
         seen, self._seen = self._seen, []
         if not seen:
@@ -129,22 +130,22 @@ class ChangedGradients:
             torch.stack([on_device(marks.elements, factor.device) for marks in each])
             for each in ([one.now for one in seen], [one.backward for one in seen])
         )
-        # One number a parameter, of those the whole vector is compared.
+        # The sampled elements of each parameter are compared as a vector: one number per parameter.
         scale = (factor / before)[:, None]
         error = torch.linalg.vector_norm(elements - scale * of_backward, dim=1)
         size = torch.linalg.vector_norm(elements, dim=1)
         same &= error <= rounding * size + _LEAST_SHARE * now
         same &= stacked(one.is_scaled for one in seen) > 0
-        counts = (now * before > least) | (backward * factor > least)  # NaN is not known
+        counts = (now * before > least) | (backward * factor > least)  # NaN is unknown
         since = torch.where(counts, stacked(one.since for one in seen), torch.inf)
         cleared = torch.where(counts, stacked(one.cleared for one in seen), -torch.inf)
-        # A gradient that was cleared, where another one goes back to before that.
+        # False if one gradient was cleared after a pass that another one still includes.
         is_whole = cleared.max() < since.min()
         is_common = (same | ~counts).all() & is_whole
         return Common(factor, is_common, max(one.passes for one in seen))
 
     def marks(self, tensor: Tensor) -> Marks:
-        """Return what a gradient is recognized by."""
+        """Return the fingerprint of a gradient."""
         if tensor.is_sparse:
             tensor = tensor.coalesce().values()
         tensor = as_real(tensor.detach())
@@ -160,53 +161,53 @@ class ChangedGradients:
         return Marks(norm_of(tensor), torch.take(tensor, places).double())
 
     def forget(self) -> None:
-        """Look at no gradient, and know nothing of those that have come."""
+        """Stop looking at gradients, and forget those seen so far."""
         self.is_active = False
         self._seen, self._error = [], None
         for followed in self._followed.values():
             followed.forget()
 
     def close(self) -> None:
-        """Follow nothing any more."""
+        """Stop following gradients."""
         self.forget()
         for followed in self._followed.values():
             followed.close()
         self._followed, self._places = {}, {}
 
     def run(self, look: Callable[[], None]) -> None:
-        """Look at a gradient, if that is asked for; this raises nothing."""
+        """Look at a gradient, if requested; never raises."""
         if not self.is_active or self._error is not None:
             return
         try:
             with torch.no_grad():
                 look()
         except Exception as error:
-            # Not this frame, nor the others' tensors: gradients would stay alive.
+            # Drop the frames' references: gradients would stay alive otherwise.
             trace = error.__traceback__
             traceback.clear_frames(trace)
             self._error = error.with_traceback(trace and trace.tb_next)
 
 
 class Marks(NamedTuple):
-    """What a gradient is recognized by: its norm, 0-dim, and some elements, float64."""
+    """A gradient's fingerprint: its norm, 0-dim, and some elements, float64."""
 
     norm: Tensor
     elements: Tensor
 
 
 class _Seen(NamedTuple):
-    """One gradient at the step, and as it was before.
+    """One gradient at the step, and before it.
 
     Attributes:
         now: What the step has used.
-        backward: What was left by the last backward pass, or returned.
-        before: What was done to the sum of micro-batches before the last of them.
-        left: Norm of what steps before had left in it.
-        is_scaled: Whether nothing but that factor was done to it between micro-batches.
-        since: The first backward pass that is in it.
-        cleared: The last one that is not, because the gradient was cleared after it.
-        passes: How many are in it.
-        rounding: By how much factors may differ.
+        backward: What the last backward pass left or returned.
+        before: Factor applied to the sum of micro-batches before the last one.
+        left: Norm of what earlier steps left in it.
+        is_scaled: Whether only that factor was applied between micro-batches.
+        since: Index of the first backward pass that it includes.
+        cleared: Index of the last pass not included, because the gradient was cleared after it.
+        passes: Number of passes included.
+        rounding: How much factors may differ.
     """
 
     now: Marks
@@ -221,13 +222,13 @@ class _Seen(NamedTuple):
 
     @classmethod
     def unknown(cls, now: Marks, rounding: float) -> _Seen:
-        """Of a gradient that no hook has seen: another one than it was, unless it is 0."""
+        """A gradient that no hook has seen: assumed to be changed, unless it is 0."""
         nothing = Marks(now.norm * torch.nan, now.elements)
         return cls(now, nothing, 1.0, 0.0, 0.0, torch.inf, -torch.inf, 0, rounding)
 
 
 class _Followed:
-    """One parameter's gradient as backward passes since the last step have left it.
+    """One parameter's gradient, as left by the backward passes since the last step.
 
     Attributes:
         parameter: The parameter, which the trainer may replace and free.
@@ -245,7 +246,7 @@ class _Followed:
         ]
 
     def forget(self) -> None:
-        """Know of no backward pass."""
+        """Forget all backward passes."""
         self._made: Marks | None = None
         self._returned: Marks | None = None
         self._begin()
@@ -258,7 +259,7 @@ class _Followed:
         self._handles = []
 
     def seen(self, now: Marks, rounding: float) -> _Seen:
-        """Return what is known of the gradient, beside what the step has used."""
+        """Return what is known of the gradient besides what the step has used."""
         if self._made is None:
             if self._returned is None:
                 return _Seen.unknown(now, rounding)
@@ -276,7 +277,7 @@ class _Followed:
         )
 
     def _begin(self) -> None:
-        """Begin to add up backward passes."""
+        """Start accumulating backward passes."""
         self._passes = 0
         self._factor: Tensor | float = 1.0
         self._left: Tensor | float = 0.0
@@ -302,7 +303,7 @@ class _Followed:
             self._compare(changed.marks(left), self._made, number)
 
     def _compare(self, left: Marks, made: Marks, number: float) -> None:
-        """Compare what is there with what backward passes before have left; 0 begins anew."""
+        """Compare the current gradient with what earlier passes left; 0 starts over."""
         is_there = left.norm > 0
         factor = left.norm / made.norm
         error = torch.linalg.vector_norm(left.elements - factor * made.elements)
@@ -340,7 +341,7 @@ def _double(number: Tensor | float, device: torch.device) -> Tensor:
 def _hook_of(
     changed: ChangedGradients, followed: _Followed, look: Callable[[_Followed, Tensor], None]
 ) -> Callable[[Tensor], None]:
-    """A hook that keeps nothing alive, is not compiled, not stored, and raises nothing."""
+    """A hook that keeps nothing alive, is not compiled, not stored, and never raises."""
     changed_ref, followed_ref = weakref.ref(changed), weakref.ref(followed)
 
     def hook(tensor: Tensor) -> None:
@@ -349,7 +350,7 @@ def _hook_of(
             return
         changes.run(lambda: look(follows, tensor))
 
-    # A hook that is not marked as such makes a warning of every copy of its tensor.
+    # Without this mark, every copy of the tensor would cause a warning.
     marked: Callable[[Tensor], None] = torch.utils.hooks.unserializable_hook(
         torch.compiler.disable(hook)
     )

@@ -1,8 +1,8 @@
 """The gradients of a step whose optimizer clears them before it ends.
 
-A subclass may call ``zero_grad()`` at the end of its ``step()``. What it has stepped with is gone
-then, or zero, when the step is looked at. So the gradients are held during the step, and put back
-for as long as somebody looks. Those that are set to zero in place need a copy.
+A subclass may call ``zero_grad()`` at the end of its ``step()``. The gradients are then gone, or
+zero, when the step is measured. So they are held during the step, and put back while the step is
+measured. Gradients that are zeroed in place need a copy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 class _Held(NamedTuple):
-    """The gradient of one parameter before the step, what it counted as changes, and a copy."""
+    """A parameter's gradient before the step, its version counter, and a copy."""
 
     parameter: Tensor
     gradient: Tensor
@@ -24,7 +24,7 @@ class _Held(NamedTuple):
     copy: Tensor | None
 
     def is_changed(self) -> bool:
-        """Whether something was written to it since, and it is still there."""
+        """Whether it was written to since, and still exists."""
         return self.parameter.grad is self.gradient and self.gradient._version != self.version
 
 
@@ -32,22 +32,22 @@ class ClearedGradients:
     """Holds the gradients of a step.
 
     Attributes:
-        are_unknown: Whether the step has set them to zero and there is no copy.
+        are_unknown: Whether the step zeroed them and there is no copy.
     """
 
     def __init__(self) -> None:
         """Hold nothing yet."""
         self.are_unknown = False
         self._held: Sequence[_Held] = ()
-        # Whether steps have been seen to set gradients to zero; None before the first record.
+        # Whether steps have been seen to zero gradients; None before the first record.
         self._sets_to_zero: bool | None = None
 
     def hold(self, parameters: Iterable[Tensor], *, with_copies: bool) -> None:
-        """Hold the gradients that the step begins with, until :meth:`put_back`.
+        """Hold the gradients at the start of the step, until :meth:`put_back`.
 
         Args:
-            parameters: Of the optimizer.
-            with_copies: Whether to copy them, where the step may set them to zero.
+            parameters: The optimizer's parameters.
+            with_copies: Whether to copy them, if the step may zero them.
         """
         with_copies = with_copies and self._sets_to_zero is not False
         self.are_unknown = False
@@ -63,20 +63,21 @@ class ClearedGradients:
         ]
 
     def release(self) -> None:
-        """Hold nothing any more."""
+        """Release the gradients."""
         self._held = ()
 
     @contextlib.contextmanager
     def put_back(self, *, is_recording: bool) -> Iterator[None]:
-        """Let the parameters have the gradients of the step for a while.
+        """Give the parameters the gradients of the step temporarily.
 
         Args:
-            is_recording: Whether the step is recorded, so that the device is waited for anyway.
+            is_recording: Whether the step is recorded, so waiting for the device costs nothing
+                extra.
         """
         held, self._held = self._held, ()
         found = [(one.parameter, one.parameter.grad) for one in held]
         try:
-            with contextlib.suppress(RuntimeError, TypeError):  # of what is another tensor now
+            with contextlib.suppress(RuntimeError, TypeError):  # for parameters that were replaced
                 self._exchange(held, is_recording=is_recording)
             del held
             yield
@@ -106,7 +107,7 @@ class ClearedGradients:
 
 
 def _any(tensors: Sequence[Tensor]) -> bool:
-    """Whether any element is not zero; sparse tensors count as such."""
+    """Whether any element is nonzero; sparse tensors count as nonzero."""
     if any(tensor.layout != torch.strided for tensor in tensors):
         return True
     found: dict[torch.device, Tensor] = {}

@@ -1,9 +1,9 @@
-"""Hooks of optimizers put on and taken away while somebody may be going through them.
+"""Adds and removes hooks of optimizers while something may be iterating over them.
 
-torch goes through the hooks of an optimizer one by one, and raises where one of them appears or
-disappears meanwhile. A callback that is made or closed by a hook, as by a function for findings,
-would so end the training. A hook that is taken away does nothing from then on, and goes later; one
-that is put on waits, until a hook of another kind is called.
+torch iterates over an optimizer's hooks and raises if one is added or removed meanwhile. A callback
+created or closed within a hook, for example by a function for findings, would end the training. So
+a removed hook becomes a no-op at once and is deleted later; an added one waits until a hook of
+another kind is called.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 from torch.utils.hooks import RemovableHandle
 
-# Whose functions go through the hooks of optimizers, and that of every step.
+# The code object of the functions that iterate over an optimizer's hooks, and over global ones.
 _HOOKED_STEP = Optimizer.profile_hook_step(lambda self: None).__code__
 _FILE = _HOOKED_STEP.co_filename
 
-# Dictionaries of an optimizer.
+# Names of an optimizer's dictionaries of hooks.
 _BEFORE_STEP, _AFTER_STEP = "_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"
 _BEFORE_LOAD = "_optimizer_load_state_dict_pre_hooks"
 _AFTER_LOAD = "_optimizer_load_state_dict_post_hooks"
 
-# Hooks that do nothing any more and are to be taken away.
+# Disabled hooks that are still to be deleted.
 _waiting: list[RemovableHandle] = []
 
 
 class OptimizerHooks:
-    """Hooks of one optimizer; each is put on as soon as nobody can notice that.
+    """Hooks of one optimizer; each is added as soon as nothing iterates over its dictionary.
 
-    Between two steps all of them are on when this is made. Within a step those before it may have
-    to wait for those after it, and the other way round, so that one of the two is on at once.
+    If this is created between two steps, all are added at once. Within a step, the hooks before it
+    may have to wait for those after it, or the other way round; one of the two is always added at
+    once.
     """
 
     def __init__(
@@ -48,14 +49,14 @@ class OptimizerHooks:
         before_load: Callable[..., Any],
         after_load: Callable[..., Any],
     ) -> None:
-        """Put on what can be.
+        """Add the hooks that can be added now.
 
         Args:
-            optimizer: Whose hooks.
+            optimizer: The optimizer to hook.
             before_step: Called before each step.
-            after_step: After each step, before the hooks that others have put on.
-            before_load: Before a checkpoint is loaded.
-            after_load: After that.
+            after_step: Called after each step, before other hooks.
+            before_load: Called before a checkpoint is loaded.
+            after_load: Called after a checkpoint is loaded.
         """
         take_away()
         self._optimizer: Optimizer | None = optimizer
@@ -71,11 +72,11 @@ class OptimizerHooks:
 
     @property
     def is_attached(self) -> bool:
-        """Whether they have not been taken away."""
+        """Whether the hooks have not been removed."""
         return self._optimizer is not None
 
     def put_on(self) -> None:
-        """Put on what had to wait, as far as that can be noticed by nobody now."""
+        """Add the hooks that had to wait, if nothing iterates over their dictionaries now."""
         optimizer = self._optimizer
         if optimizer is None or not self._to_put_on:
             return
@@ -93,12 +94,13 @@ class OptimizerHooks:
             handle = register[name](hook)
             self._handles.append(handle)
             if name == _AFTER_STEP:
-                # What others do to weights and settings after a step is not what the step did.
+                # Changes by other hooks to weights and settings after a step are not part of the
+                # step.
                 with contextlib.suppress(AttributeError, KeyError):
                     getattr(optimizer, name).move_to_end(handle.id, last=False)
 
     def take_off(self) -> None:
-        """Take all away; what waits is forgotten."""
+        """Remove all hooks; drop those that still wait."""
         for handle in self._handles:
             detach(handle)
         self._handles, self._to_put_on, self._optimizer = [], {}, None
@@ -106,37 +108,37 @@ class OptimizerHooks:
 
 
 def can_follow_all() -> bool:
-    """Whether a hook of all optimizers, after their steps, may be put on now."""
+    """Whether a global hook, after the steps of all optimizers, can be added now."""
     return id(_global_optimizer_post_hooks) not in _busy()
 
 
 def detach(handle: RemovableHandle) -> None:
-    """Let a hook do nothing from now on, and take it away as soon as nobody can notice that.
+    """Disable a hook, and delete it as soon as nothing iterates over its dictionary.
 
     Args:
-        handle: Of a hook of an optimizer, or of all of them.
+        handle: Handle of a hook of an optimizer, or of a global one.
     """
     hooks = handle.hooks_dict_ref()
     if hooks is not None and handle.id in hooks:
-        hooks[handle.id] = _nothing  # another value disturbs nobody who goes through them
+        hooks[handle.id] = _nothing  # replacing a value does not disturb an iteration
         _waiting.append(handle)
     take_away()
 
 
 def take_away() -> None:
-    """Take away what could not be taken away before, unless somebody goes through it."""
+    """Delete the hooks that could not be deleted before, unless something iterates over them."""
     if not _waiting:
         return
     busy = _busy()
     for handle in list(_waiting):
         if id(handle.hooks_dict_ref()) not in busy:
-            with contextlib.suppress(ValueError):  # another thread does the same
+            with contextlib.suppress(ValueError):  # another thread may do the same
                 _waiting.remove(handle)
                 handle.remove()
 
 
 def _busy() -> set[int]:
-    """Return the ids of the dictionaries of hooks that somebody may be going through now."""
+    """Return the ids of the hook dictionaries that may be iterated over now."""
     busy: set[int] = set()
     for frame in sys._current_frames().values():
         inner: FrameType | None = frame
@@ -149,11 +151,11 @@ def _busy() -> set[int]:
 
 
 def _gone_through(frame: FrameType, stepping: set[int]) -> list[object]:
-    """Return the dictionaries of hooks that a call may be going through.
+    """Return the hook dictionaries that a call may be iterating over.
 
     Args:
-        frame: Of a function of torch/optim/optimizer.py.
-        stepping: Ids of optimizers whose hooks a call within this one goes through; added to.
+        frame: Frame of a function of torch/optim/optimizer.py.
+        stepping: Ids of optimizers whose hooks an inner call iterates over; added to.
     """
     names = frame.f_locals
     optimizer = names.get("self")
@@ -163,7 +165,7 @@ def _gone_through(frame: FrameType, stepping: set[int]) -> list[object]:
         if frame.f_code.co_name != "load_state_dict":
             return []
         return [getattr(optimizer, name, None) for name in (_BEFORE_LOAD, _AFTER_LOAD)]
-    if id(optimizer) in stepping:  # the step of a base class runs: this call is between its hooks
+    if id(optimizer) in stepping:  # a base class's step is running: this call is between its hooks
         return []
     stepping.add(id(optimizer))
     if "post_hook" in names or "out" in names:

@@ -1,9 +1,9 @@
-"""The gain ratio: how much of what the gradient promised a step has kept.
+"""The gain ratio: the actual change of the loss over the change that the gradient predicts.
 
-A step promises to change the loss by Σ g·Δw. The gain ratio is the change that it made on the same
-batch over that: 1 for steps so small that the loss is linear along them, less the further a step
-overshoots, below 0 where it raised the loss. Trust-region methods choose their steps by a ratio of
-this kind (Nocedal & Wright 2006, Numerical Optimization, chapter 4).
+A step is predicted to change the loss by Σ g·Δw. The gain ratio is the actual change on the same
+batch divided by that: 1 if the step is so small that the loss is linear along it, less the more the
+step overshoots, and below 0 if it raised the loss. Trust-region methods choose their steps by such
+a ratio (Nocedal & Wright 2006, Numerical Optimization, chapter 4).
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ from .random_state import RandomState
 
 LossClosure = Callable[[], Scalar]
 
-# A loss that changes by fewer units in its last place than this does not tell by how much.
+# A change of the loss by fewer units in its last place than this is too imprecise.
 _LEAST_UNITS = 32
-# A GradScaler divides by a power of two, and hardly by a smaller one.
+# A GradScaler divides by a power of two, and rarely by a smaller one.
 _LARGEST_SCALE = 1 / 64
-# Factors that differ by less are one.
+# Factors that differ by less are considered equal.
 _SAME = 1e-5
-# Norms that differ by more contradict each other: of half precision they are not exact.
+# Norms that differ by more contradict each other: those of half precision are not exact.
 _NEAR = 0.01
-# A loop may scale the loss by itself. That the gradient was scaled at all is seen from the ratio
-# then: of one that was not it would be 64 times as large, and more.
+# A loop may scale the loss itself. The ratio then shows that the gradient was scaled: without
+# scaling it would be at least 64 times as large.
 _NEAR_1 = 0.75
 
 
 class GainRatio:
-    """Evaluates the loss on both sides of a step, and leaves everything as it was.
+    """Evaluates the loss before and after a step, without side effects.
 
-    Σ g·Δw is over all elements: the weights are copied for the time of the step, when the memory of
-    the activations is free. A sample of them would not do, because few elements may make up most of
-    the sum.
+    Σ g·Δw is over all elements: the weights are copied for the duration of the step, when the
+    memory of the activations is free. A sample would not do, because a few elements may make up
+    most of the sum.
     """
 
     def __init__(self, closure: LossClosure, model: nn.Module) -> None:
-        """Nothing is evaluated yet.
+        """Start without an evaluation.
 
         Args:
             closure: Returns the loss of the batch that the step learns from.
-            model: Whose buffers, modes and gradients the closure must not change.
+            model: The model whose buffers, modes and gradients the closure must not change.
         """
         self._closure = closure
         self._model = model
@@ -67,32 +67,33 @@ class GainRatio:
         self._scalers = GradientScalers()
 
     def watch_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Look at what happens to the gradients of the coming step, until :meth:`forget`.
+        """Watch the gradients of the coming step, until :meth:`forget`.
 
         Args:
-            parameters: Of the optimizer.
+            parameters: The optimizer's parameters.
         """
-        # Those of the model, too: the optimizer may be given them before the step.
+        # Also those of the model, which may be added to the optimizer before the step.
         self._changed.watch(itertools.chain(parameters, self._model.parameters()))
 
     def remember_random_state(self) -> None:
-        """Let the next evaluations draw what is drawn from now on.
+        """Let the next evaluations draw the same random numbers as the code that runs from here on.
 
-        A training step draws the same if nothing else is drawn before its forward pass: the units
-        that drop out are those of the gradient. Whether that is so is seen from the state in which
-        the step leaves the generators: the closure has to leave them in the same.
+        A training step draws the same numbers if nothing else draws before its forward pass:
+        dropout then drops the same units as for the gradient. The state in which the step leaves
+        the generators shows whether that holds: the closure must leave them in the same state.
         """
         self._random = self._random_state()
 
     def before_step(self, parameters: Sequence[tuple[Tensor, bool]]) -> None:
-        """Evaluate the loss, and keep the weights.
+        """Evaluate the loss, and copy the weights.
 
         Args:
-            parameters: Those of the optimizer, each with whether the step overwrites its gradient.
+            parameters: The optimizer's parameters, each with whether the step overwrites its
+                gradient.
 
         Raises:
-            Exception: What the closure raises.
-            ValueError: If it does not return one number.
+            Exception: Whatever the closure raises.
+            ValueError: If the closure does not return one number.
         """
         if self._random is None:
             self._random = self._random_state()
@@ -105,7 +106,7 @@ class GainRatio:
         self.keep_gradients()
 
     def keep_gradients(self) -> None:
-        """Keep the gradients that the step overwrites, as they are now."""
+        """Keep the current gradients that the step overwrites."""
         self._gradients = [
             parameter.grad.clone() if overwritten and parameter.grad is not None else None
             for parameter, overwritten in zip(self._parameters, self._overwritten, strict=True)
@@ -120,19 +121,19 @@ class GainRatio:
         """Return the gain ratio of the step since :meth:`before_step`; None without that.
 
         Args:
-            norm_before_clip: Global norm of the gradient before it was clipped, if that is known:
-                what is promised is by the whole gradient.
-            rescaling: What one gradient was multiplied by since backward, if that is known.
-            left: What steps before have left in it, as a share of it.
+            norm_before_clip: Global norm of the gradient before clipping, if known: the prediction
+                uses the unclipped gradient.
+            rescaling: The factor that one gradient was multiplied by since backward, if known.
+            left: What earlier steps left in that gradient, as a share of it.
 
         Returns:
-            0-dim float64. NaN where there was no gradient, the loss is too coarse, or the closure
-            draws random numbers and those of the step's forward pass are not known. Also where it
-            is not known what the loss has promised: without ``norm_before_clip`` unless gradients
-            are known to be as backward made them, but for a GradScaler; with it where that
-            contradicts what was seen; and where some gradients were changed in another way than
-            others, came by no backward pass, or have something in them that steps before have
-            left. This waits for no device.
+            0-dim float64. NaN if there was no gradient, the loss is too coarse, or the closure
+            draws random numbers and those of the step's forward pass are unknown. Also NaN if the
+            predicted change is unknown: without ``norm_before_clip`` unless the gradients are known
+            to be as backward computed them, apart from a GradScaler; with it if it contradicts the
+            observed factor; and if some gradients were changed differently from others, did not
+            come from a backward pass, or contain leftovers of earlier steps. This waits for no
+            device.
 
         Raises:
             Exception: As :meth:`before_step`.
@@ -140,7 +141,7 @@ class GainRatio:
         if self._loss is None:
             return None
         before, unit = self._loss
-        # A closure of the optimizer's step has drawn only now.
+        # A closure passed to the optimizer's step has only drawn now.
         draws_are_known = self._draws_are_known or self._drew_the_same()
         device = next((p.device for p in self._parameters if p.grad is not None), before.device)
         was_clipped = isinstance(norm_before_clip, Tensor) or math.isfinite(norm_before_clip)
@@ -172,7 +173,7 @@ class GainRatio:
         return torch.where(promised.abs() > _LEAST_UNITS * unit * before.abs(), ratio, torch.nan)
 
     def _sums(self, device: torch.device, *, with_squares: bool) -> tuple[Tensor, Tensor]:
-        """Return Σ g·Δw, and Σ g² where that is asked for, both 0-dim float64."""
+        """Return Σ g·Δw, and Σ g² if requested, both 0-dim float64."""
         promised, squares = (torch.zeros((), dtype=torch.float64, device=device) for _ in range(2))
         kept_ones = zip(self._parameters, self._weights, self._gradients, strict=True)
         for parameter, weight, kept in kept_ones:
@@ -192,12 +193,12 @@ class GainRatio:
         return promised, squares
 
     def close(self) -> None:
-        """Let go of everything, the hooks of the gradients, too."""
+        """Release everything, including the gradient hooks."""
         self.forget()
         self._changed.close()
 
     def forget(self) -> None:
-        """Let go of everything."""
+        """Release everything."""
         self._changed.forget()
         self._loss = self._random = self._end = None
         self._parameters, self._overwritten = [], []
@@ -207,13 +208,13 @@ class GainRatio:
         self._weights, self._gradients = [], []
 
     def _drew_the_same(self) -> bool:
-        """Whether the generators are where the closure has left them, as far as it uses them."""
+        """Whether the generators are where the closure left them, as far as it uses them."""
         assert self._random is not None
         assert self._end is not None
         return self._random.leads_to(self._end, self._random_state())
 
     def _evaluate(self) -> tuple[Tensor, float]:
-        """Return the loss, 0-dim float64, and the unit of its rounding, relative to it."""
+        """Return the loss, 0-dim float64, and its rounding unit relative to it."""
         assert self._random is not None
         current = self._random_state()
         try:
@@ -223,7 +224,7 @@ class GainRatio:
                 self._end = self._random_state()
         finally:
             current.restore()
-        # A plain number will have been one of a float32 tensor.
+        # A plain number was probably read from a float32 tensor.
         dtype = loss.dtype if isinstance(loss, Tensor) else torch.float32
         unit = torch.finfo(dtype if dtype.is_floating_point else torch.float32).eps
         return _as_double(loss), unit
@@ -234,34 +235,34 @@ class GainRatio:
 
 
 def _is_unchanged(rescaling: Tensor) -> Tensor:
-    """Whether a gradient is known to be as backward made it.
+    """Whether a gradient is known to be as backward computed it.
 
     Args:
-        rescaling: 0-dim float64; NaN where nothing is known.
+        rescaling: 0-dim float64; NaN if unknown.
     """
     return (rescaling - 1).abs() < _SAME
 
 
 def _is_of_scaler(rescaling: Tensor) -> Tensor:
-    """Whether a gradient may have been divided by the power of two that its loss was scaled by.
+    """Whether a gradient may have been divided by the power of two that scaled its loss.
 
     Args:
-        rescaling: 0-dim float64; NaN where nothing is known.
+        rescaling: 0-dim float64; NaN if unknown.
     """
     exponent = torch.log2(rescaling)
     return (rescaling < _LARGEST_SCALE) & ((exponent - exponent.round()).abs() < _SAME)
 
 
 def _agree(rescaling: Tensor, clipping: Tensor, passes: int, *, has_scaler: bool) -> Tensor:
-    """Whether clipping explains what one gradient was multiplied by.
+    """Whether clipping explains the factor that one gradient was multiplied by.
 
-    A division by the number of micro-batches comes before the norm is taken. Where a GradScaler
-    has scaled the loss, a norm of what backward has left is one of scaled gradients.
+    A division by the number of micro-batches comes before the norm is computed. If a GradScaler
+    scaled the loss, the norm of the gradients that backward left is the scaled one.
 
     Args:
         rescaling: 0-dim float64.
-        clipping: The norm of all gradients over that before clipping, likewise.
-        passes: Of micro-batches that were added up.
+        clipping: The norm of all gradients over the norm before clipping, 0-dim float64.
+        passes: Number of accumulated micro-batches.
         has_scaler: Whether there is a GradScaler.
     """
     before = rescaling / clipping
@@ -270,7 +271,7 @@ def _agree(rescaling: Tensor, clipping: Tensor, passes: int, *, has_scaler: bool
 
 
 def _as_double(number: Scalar) -> Tensor:
-    """Return a number as a tensor, where it is; a plain one on the CPU."""
+    """Return a number as a tensor on its device; a plain number on the CPU."""
     if isinstance(number, Tensor):
         return number.double()
     return torch.tensor(number, dtype=torch.float64, device="cpu")
@@ -278,29 +279,29 @@ def _as_double(number: Scalar) -> Tensor:
 
 def _product(gradient: Tensor, after: Tensor, before: Tensor) -> Tensor:
     """Σ g·Δw over all elements of a parameter, 0-dim float64."""
-    # Half precision would round the difference where it is large.
+    # Half precision would round large values of the difference.
     wide = torch.promote_types(after.dtype, torch.float32)
     return (after.to(wide) - before).mul_(gradient).sum(dtype=torch.float64)
 
 
 @contextlib.contextmanager
 def _undisturbed(model: nn.Module, parameters: Sequence[Tensor]) -> Iterator[None]:
-    """Evaluate something that leaves no trace in a model, whatever happens.
+    """Evaluate something without changing a model, whatever happens.
 
-    Buffers are replaced by copies, rather than written back: a graph that is still to be
-    differentiated may hold them.
+    Buffers are replaced by copies rather than restored: a graph that is still to be differentiated
+    may hold them.
     """
     modules = list(model.modules())
     modes = [module.training for module in modules]
     buffers = [(module, dict(module._buffers)) for module in modules if module._buffers]
-    copies: dict[int, Tensor] = {}  # a buffer may belong to several modules
+    copies: dict[int, Tensor] = {}  # several modules may share a buffer
     owners = list({id(p): p for p in itertools.chain(parameters, model.parameters())}.values())
     gradients = [parameter.grad for parameter in owners]
     cache = torch.is_autocast_cache_enabled()
     try:
-        # A cast weight in the cache would be that before the step, or one without a gradient.
+        # A cached cast weight would be from before the step, or one without a gradient.
         torch.set_autocast_cache_enabled(False)
-        for parameter in owners:  # from a closure that calls zero_grad()
+        for parameter in owners:  # in case the closure calls zero_grad()
             parameter.grad = None
         for module, found in buffers:
             for name, buffer in found.items():

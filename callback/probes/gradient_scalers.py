@@ -1,4 +1,4 @@
-"""Whether losses are scaled by a gradient scaler, so that gradients are unscaled before a step."""
+"""Whether a gradient scaler scales losses, i.e. gradients are unscaled before a step."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from types import FrameType
 import torch
 
 _FILE = torch.amp.GradScaler.scale.__code__.co_filename
-# Going through all objects takes a moment, and scalers are made before the training.
+# Searching all objects takes a moment, and scalers are created before the training.
 _SEARCHES = 2
 
 
 class GradientScalers:
-    """Looks for those that scale from now on; who has them is not known.
+    """Detects scalers that are used from now on, whoever holds them.
 
-    One of an earlier training may still be there.
+    A scaler of an earlier training may still exist.
     """
 
     def __init__(self) -> None:
-        """Note those that there are."""
-        # Each as it was, and whether it has scaled since.
+        """Note the existing scalers."""
+        # Each with its initial state, and whether it has scaled since.
         self._found: list[tuple[weakref.ref[torch.amp.GradScaler], object]] = [
             (weakref.ref(scaler), _state(scaler)) for scaler in _scalers()
         ]
         self._searches = 0
 
     def scale(self) -> bool:
-        """Tell whether one calls, or any has scaled a loss or was updated."""
+        """Whether a scaler is calling, or any has scaled a loss or was updated."""
         if _is_calling():
             return True
         if self._searches < _SEARCHES:
@@ -44,7 +44,7 @@ class GradientScalers:
 
 
 def _is_calling() -> bool:
-    """Whether a gradient scaler calls the optimizer."""
+    """Whether a gradient scaler is calling the optimizer."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_filename == _FILE:
@@ -54,9 +54,9 @@ def _is_calling() -> bool:
 
 
 def _scalers() -> list[torch.amp.GradScaler]:
-    """Return all of them: an object refers to its class."""
+    """Return all scalers: an object refers to its class."""
     kinds: list[type] = [torch.amp.GradScaler]
-    for kind in kinds:  # grows meanwhile
+    for kind in kinds:  # grows during the loop
         below: list[type] = type.__subclasses__(kind)
         kinds += [one for one in below if one not in kinds]
     referrers: list[object] = gc.get_referrers(*kinds)
@@ -64,6 +64,6 @@ def _scalers() -> list[torch.amp.GradScaler]:
 
 
 def _state(scaler: torch.amp.GradScaler) -> object:
-    """Return what changes when a scaler is used: None before that, or if it never is."""
+    """Return what changes when a scaler is used: None before that, or if it is disabled."""
     tracker = scaler._growth_tracker if scaler.is_enabled() else None
     return None if tracker is None else tracker._version

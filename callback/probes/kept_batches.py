@@ -1,7 +1,7 @@
-"""The batches of the last steps, for the case that one of them makes a gradient jump.
+"""The batches of the last steps, in case one of them makes the gradient jump.
 
-What the user hands in is kept by reference for a few steps, and saved beside the event file when
-the norm of its step's gradients jumps or is not finite: so the batch can be looked at afterwards.
+Batches are kept by reference for a few steps, and saved beside the event file when the gradient
+norm of their step jumps or is not finite, so they can be inspected later.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from tb_adam_plugin import schema
 
 from .saved_form import SavedForm, TooMuchCopyingError, bytes_of
 
-# On a device a jump is noticed a step or two later.
+# On a device, a jump is noticed a step or two later.
 KEPT_STEPS = 4
-# Of a step whose gradients are accumulated, the last ones.
+# Of a step with accumulated gradients, only the last micro-batches are kept.
 MOST_PARTS = 64
 MOST_FILES = 8
-# So many batches are looked at in vain, which takes a moment each.
+# Stop after this many batches that cannot be saved, because each attempt takes a moment.
 MOST_REFUSED = 8
 MOST_BYTES = 256 << 20
-# A file takes at most this share of what is free on the disk: the event file needs some, too.
+# Largest share of the free disk space that a file may take: the event file needs some, too.
 MOST_OF_DISK = 0.25
 
 
 class KeptBatches:
-    """Keeps what the last steps learned from, and saves some of it.
+    """Keeps the batches of the last steps, and saves some of them.
 
     Attributes:
-        refusal: Why the batch of the last :meth:`save` was not saved, if it is too large.
+        refusal: Why the last :meth:`save` did not save a batch that is too large.
     """
 
     def __init__(self) -> None:
         """Start without batches."""
-        # Bounded, because nobody knows whether a step will come.
+        # Bounded, because a step may never come.
         self._upcoming: deque[Any] = deque(maxlen=MOST_PARTS)
         self._kept: deque[tuple[int, list[Any]]] = deque(maxlen=KEPT_STEPS)
         self._files = self._refused = 0
@@ -53,10 +53,10 @@ class KeptBatches:
         self._upcoming.append(batch)
 
     def end_step(self, number: int) -> None:
-        """Say which step the batches since the last call were of.
+        """Assign the batches since the last call to a step.
 
         Args:
-            number: Of the step.
+            number: Step number.
         """
         while self._kept and self._kept[0][0] <= number - KEPT_STEPS:
             self._kept.popleft()
@@ -65,21 +65,21 @@ class KeptBatches:
             self._upcoming.clear()
 
     def skip_step(self) -> None:
-        """The step was left out, and what it would have learned from is forgotten."""
+        """Forget the batches of a skipped step."""
         self._upcoming.clear()
 
     def save(self, number: int, folder: str) -> bool:
-        """Save the batches of a step, if they are kept and there is room.
+        """Save a step's batches, if they are kept and there is room.
 
         Args:
-            number: Of the step.
-            folder: Of the event file, on this machine.
+            number: Step number.
+            folder: Folder of the event file, on this machine.
 
         Returns:
-            Whether they were saved. :attr:`refusal` says why not, where they are too large.
+            Whether they were saved. If they are too large, :attr:`refusal` says so.
 
         Raises:
-            OSError: If the file cannot be written, or would leave too little of the disk.
+            OSError: If the file cannot be written, or would leave too little disk space.
             Exception: If something in the batch cannot be pickled. No file is left then.
         """
         self.refusal = ""
@@ -90,14 +90,14 @@ class KeptBatches:
             return False
         room = MOST_BYTES - self._bytes
         size = bytes_of(batches)
-        self.refusal = f"it takes more than what is left of {MOST_BYTES >> 20} MB a run"
+        self.refusal = f"it exceeds the rest of the {MOST_BYTES >> 20} MB per run"
         if size > room:
             return False
         path = Path(folder, schema.batch_file(number))
         path.parent.mkdir(exist_ok=True)
         free = int(MOST_OF_DISK * shutil.disk_usage(folder).free)
         if size > free:
-            raise OSError(f"{path} is not written: {size:,} bytes of a disk with {4 * free:,} free")
+            raise OSError(f"{path} was not written: {size:,} bytes, {4 * free:,} are free")
         try:
             with _complete_or_none(path, min(room, free)) as file:
                 torch.save({"step": number, "batches": SavedForm().of(batches)}, file)
@@ -116,17 +116,17 @@ class KeptBatches:
         return True
 
     def release(self) -> None:
-        """Keep nothing any more."""
+        """Drop all batches."""
         self._upcoming.clear()
         self._kept.clear()
 
 
 class _NoRoomError(OSError):
-    """A file is larger than it may become."""
+    """A file would exceed its maximum size."""
 
 
 class _BoundedFile:
-    """A file for :func:`torch.save` that does not grow beyond a size."""
+    """A file for :func:`torch.save` with a maximum size."""
 
     def __init__(self, file: BinaryIO, most: int) -> None:
         self._file = file
@@ -134,7 +134,7 @@ class _BoundedFile:
         self.is_full = False
 
     def write(self, data: Any) -> int:
-        """Write data; raise OSError where it does not fit."""
+        """Write data; raise OSError if it does not fit."""
         self._left -= memoryview(data).nbytes
         self.is_full = self._left < 0
         if self.is_full:
@@ -142,23 +142,23 @@ class _BoundedFile:
         return self._file.write(data)
 
     def flush(self) -> None:
-        """Let nothing wait."""
+        """Do nothing: nothing is buffered."""
         self._file.flush()
 
 
 @contextlib.contextmanager
 def _complete_or_none(path: Path, most: int) -> Iterator[Any]:
-    """Write a file of at most so many bytes; if that fails, none is left."""
+    """Write a file of at most ``most`` bytes; if that fails, leave none behind."""
     unfinished = path.with_name(path.name + ".part")
     try:
         with unfinished.open("wb") as file:
             bounded = _BoundedFile(file, most)
             try:
                 yield bounded
-            except (OSError, RuntimeError) as error:  # torch makes one of the other
+            except (OSError, RuntimeError) as error:  # torch turns one into the other
                 if not bounded.is_full:
                     raise
-                raise _NoRoomError(f"{path} would have more than {most:,} bytes") from error
+                raise _NoRoomError(f"{path} would exceed {most:,} bytes") from error
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

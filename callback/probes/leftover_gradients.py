@@ -1,11 +1,11 @@
-"""Whether what lies in ``.grad`` comes from the backward pass of another optimizer's loss.
+"""Whether the content of ``.grad`` comes from the backward pass of another optimizer's loss.
 
-A generator learns through its discriminator, and its backward pass leaves gradients there. Where
-they are not cleared before the discriminator's own backward pass, its step contains both. Another
-optimizer, that does not hold the parameter, has stepped between the two passes. The same is so
-where two optimizers share their losses and this one adds them up over several steps of the other:
-there the other one steps after the last of them, too. So a leftover is one only where nobody else
-steps between the last gradient of a step and the first one of the next.
+A generator learns through its discriminator, and its backward pass leaves gradients there. If they
+are not cleared before the discriminator's backward pass, the discriminator's step uses both. An
+optimizer that does not hold the parameter has then stepped between the two passes. The same happens
+if two optimizers share their losses and this one accumulates them over several steps of the other;
+but then the other also steps after the last pass. So a gradient only counts as left over if no
+other optimizer steps between the last gradient of a step and the first one of the next.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class OtherSteps:
     """Follows the steps of all optimizers of the process that do not hold one parameter.
 
     Attributes:
-        is_following: Whether it does already.
+        is_following: Whether it has started.
     """
 
     def __init__(self) -> None:
@@ -35,11 +35,11 @@ class OtherSteps:
         self._parameter: weakref.ref[Tensor] | None = None
         self._other_has_stepped = False
         self._own_has_stepped = False
-        # Whether nobody else stepped after the last gradient of a step; None where that is unknown.
+        # Whether no other optimizer steps after the last gradient of a step; None if unknown.
         self._ends_alone: bool | None = None
 
     def follow(self, parameter: Tensor) -> None:
-        """Follow them from now on, if that is possible: a gradient of the parameter has come."""
+        """Start following, if possible: a gradient of the parameter has arrived."""
         if not can_follow_all():
             return
         self._parameter = weakref.ref(parameter)
@@ -48,14 +48,14 @@ class OtherSteps:
         self.is_following = True
 
     def close(self) -> None:
-        """Follow nothing any more."""
+        """Stop following."""
         if self._detach is not None:
             self._detach()
         self._detach = self._parameter = self._ends_alone = None
         self.is_following = self._other_has_stepped = self._own_has_stepped = False
 
     def gradient_comes(self) -> bool:
-        """Note a gradient; return whether one before it, in the same step, is of another loss."""
+        """Note a gradient; return whether an earlier one of the same step is of another loss."""
         other, own = self._other_has_stepped, self._own_has_stepped
         self._other_has_stepped = self._own_has_stepped = False
         if own:
@@ -77,7 +77,7 @@ class OtherSteps:
 
 
 def _hook_of(steps: OtherSteps) -> Callable[..., None]:
-    """A hook of all optimizers that keeps nothing alive, is not compiled and raises nothing."""
+    """A global optimizer hook that keeps nothing alive, is not compiled and never raises."""
     reference = weakref.ref(steps)
 
     def hook(optimizer: Optimizer, *_: object) -> None:
@@ -86,7 +86,7 @@ def _hook_of(steps: OtherSteps) -> Callable[..., None]:
             try:
                 follows._note(optimizer)
             except Exception:
-                follows.close()  # an optimizer of another kind, of which nothing is known
+                follows.close()  # an unknown kind of optimizer
 
     disabled: Callable[..., None] = torch.compiler.disable(hook)
     return disabled

@@ -1,4 +1,4 @@
-"""The state of the global random number generators, kept and brought back."""
+"""Saves and restores the state of the global random number generators."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor
 
 
 class RandomState(NamedTuple):
-    """What the global generators of torch, NumPy and Python are about to draw.
+    """The state of the global generators of torch, NumPy and Python.
 
     Attributes:
-        of_torch: On the CPU.
-        of_devices: By device.
-        of_numpy: ``numpy.random``.
-        of_python: ``random``.
+        of_torch: State of the CPU generator.
+        of_devices: States by device.
+        of_numpy: State of ``numpy.random``.
+        of_python: State of ``random``.
     """
 
     of_torch: Tensor
@@ -37,9 +37,9 @@ class RandomState(NamedTuple):
         )
 
     def leads_to(self, end: RandomState, now: RandomState) -> bool:
-        """Whether drawing from here to ``end`` is all that was drawn from here to ``now``.
+        """Whether drawing from here to ``end`` accounts for everything drawn from here to ``now``.
 
-        Generators that nothing was drawn from on the way to ``end`` do not count.
+        Generators that are unused on the way to ``end`` do not count.
         """
         generators = zip(self._generators(), end._generators(), now._generators(), strict=True)
         return all(_same(e, start) or _same(e, n) for start, e, n in generators)
@@ -54,7 +54,7 @@ class RandomState(NamedTuple):
         ]
 
     def restore(self) -> None:
-        """Let the generators draw what they were about to draw."""
+        """Restore the generators."""
         torch.set_rng_state(self.of_torch)
         for device, state in self.of_devices.items():
             _module_of(device).set_rng_state(state, *_index(device))
@@ -63,10 +63,10 @@ class RandomState(NamedTuple):
 
 
 def _same(state: Any, other: Any) -> bool:
-    """Whether two states of one generator are equal: a tensor, or numbers and arrays of them."""
+    """Whether two states of one generator are equal: tensors, or numbers and arrays of them."""
     if isinstance(state, Tensor):
         return torch.equal(state, other)
-    if isinstance(state, dict):  # of another generator than NumPy's usual one
+    if isinstance(state, dict):  # NumPy with a non-default generator
         return state.keys() == other.keys() and all(_same(state[k], other[k]) for k in state)
     if not isinstance(state, tuple):
         return np.array_equal(state, other)
@@ -78,4 +78,4 @@ def _module_of(device: torch.device) -> Any:
 
 
 def _index(device: torch.device) -> tuple[torch.device, ...]:
-    return () if device.type == "mps" else (device,)  # of which there is one
+    return () if device.type == "mps" else (device,)  # there is only one MPS device

@@ -1,8 +1,8 @@
-"""The form in which a batch is saved: as it is read back, and without much memory of its own.
+"""The form in which a batch is saved: loads as it was, and needs little extra memory.
 
-What is written lies where it is: a part of a tensor becomes a tensor of that part of its memory.
-Only what lies with gaps is copied, and what pickle writes, both up to a bound. What pickle would
-write is found by letting it write to nowhere, until that is too much.
+Data is written from where it is: a part of a tensor becomes a tensor of that part of its memory.
+Only non-contiguous data and what pickle writes is copied, both up to a limit. The size of pickle's
+output is determined by letting it write to a null file, up to that limit.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-# Copies of one batch take no more than this.
+# Copies of one batch take at most this much.
 MOST_COPIED = 16 << 20
-# Pickle writes what it holds into a buffer, as bytes of it, and returns that buffer as bytes.
+# Pickle collects its output in a buffer, as bytes, and returns that buffer as bytes.
 _COPIES_OF_PICKLE = 3
-# In the version of pickle that torch uses, bytes become text first, and that text bytes of UTF-8.
+# In torch's version of pickle, bytes become text first, and that text UTF-8 bytes.
 _COPIES_OF_BYTES = 7
-# Numbers, lists, objects and tensors of one batch: of more, pickle alone takes too long.
+# Numbers, lists, objects and tensors per batch: with more, pickle alone takes too long.
 MOST_PARTS = 100_000
-# Parts of a batch that are looked at for their size; what they miss, the size of the file tells.
+# Parts of a batch that are checked for their size; the size of the file reveals what they miss.
 _MOST_LOOKED_AT = 10_000
 _PLAIN = frozenset({int, float, bool, complex, str, type(None)})
 
 
 class TooMuchCopyingError(ValueError):
-    """A batch needs more copies than are made of one, or has more parts than are looked at."""
+    """A batch needs more copies, or has more parts, than allowed."""
 
 
 class SavedForm:
-    """Makes parts of a batch into what is saved of them."""
+    """Converts parts of a batch to what is saved of them."""
 
     def __init__(self) -> None:
         """Start without a part."""
-        # Parts that were met and what they become, by their ids: they may be met again. Both,
-        # because the id of what is gone is given again.
+        # Parts seen so far and their conversions, by id: parts may repeat. Both are kept, because
+        # ids of freed objects are reused.
         self._known: dict[int, tuple[Any, Any]] = {}
-        self._types: dict[int, torch.dtype] = {}  # of memory, by its address
+        self._types: dict[int, torch.dtype] = {}  # of a piece of memory, by its address
         self._counts = _Counts()
-        # One for all parts: what several of them hold is written once.
+        # One for all parts: shared content is only written once.
         self._scales = _Scales(self._counts)
 
     def of(self, batch: Any) -> Any:
         """Return what is saved of a batch.
 
         Args:
-            batch: Of tensors, arrays, lists, tuples and mappings; anything else is saved as it is.
+            batch: Tensors, arrays, lists, tuples and mappings; anything else is saved as it is.
 
         Raises:
             TooMuchCopyingError: If copies would take more than :data:`MOST_COPIED`, or there are
@@ -81,7 +81,7 @@ class SavedForm:
         return saved
 
     def _of_one(self, part: Any) -> Any:
-        """What has no parts that are saved one by one."""
+        """Convert a part that is not a container."""
         if isinstance(part, np.generic):
             return part.item()
         if type(part) is np.ndarray:
@@ -95,19 +95,19 @@ class SavedForm:
         return part
 
     def _is_plain(self, parts: Sequence[Any]) -> bool:
-        """Whether a list holds numbers and text alone, which are saved at once; then count them."""
+        """Whether a list holds only numbers and text, saved at once; if so, count them."""
         is_plain = set(map(type, parts)) <= _PLAIN
         if is_plain:
             self._counts.add_bytes(_COPIES_OF_PICKLE * sum(map(sys.getsizeof, parts)))
         return is_plain
 
     def _weigh(self, part: Any) -> None:
-        """Count what pickle would write of something, unless that is for pickle to refuse."""
+        """Count what pickle would write, unless pickle would refuse the part."""
         with contextlib.suppress(pickle.PicklingError, TypeError, AttributeError, RecursionError):
             self._scales.dump(part)
 
     def _of_array(self, array: npt.NDArray[Any]) -> Any:
-        """A tensor, unless torch does not have the type or the order of bytes."""
+        """A tensor, unless torch does not support the type or the byte order."""
         with contextlib.suppress(TypeError, ValueError):
             torch.from_numpy(np.empty(0, array.dtype))
             if min(array.strides, default=0) >= 0:
@@ -122,7 +122,7 @@ class SavedForm:
         return array
 
     def _of_tensor(self, tensor: Tensor) -> Tensor:
-        """The tensor itself, or one without the rest of the memory that it is a view of."""
+        """The tensor itself, or a copy of the view without the rest of its memory."""
         memory, size, span = tensor.untyped_storage(), _elements(tensor), _span(tensor)
         start = tensor.storage_offset() * tensor.element_size()
         is_whole = tensor.is_meta or memory.nbytes() <= min(size, span)
@@ -144,10 +144,10 @@ class SavedForm:
 
 
 class _Counts:
-    """Counts the parts and the copied bytes of one batch, and ends it where they are too many."""
+    """Counts the parts and the copied bytes of one batch, and stops if there are too many."""
 
     def __init__(self) -> None:
-        """Start from none."""
+        """Start at zero."""
         self._copied = self._parts = 0
 
     def add_parts(self, parts: int) -> None:
@@ -155,36 +155,36 @@ class _Counts:
         self._parts += parts
         if self._parts > MOST_PARTS:
             raise TooMuchCopyingError(
-                f"it has more than {MOST_PARTS:,} parts, numbers in lists among them, which would "
-                "take long. Give keep_batch() tensors, or the indices of the examples"
+                f"it has more than {MOST_PARTS:,} parts, counting numbers in lists, which would "
+                "take long to save. Give keep_batch() tensors, or the indices of the examples"
             )
 
     def add_bytes(self, size: int) -> None:
-        """Count copies of so many bytes."""
+        """Count copies of ``size`` bytes."""
         self._copied += size
         if self._copied > MOST_COPIED:
             raise TooMuchCopyingError(
-                f"copies of it would take more than {MOST_COPIED >> 20} MB, because tensors or "
-                "arrays in it lie with gaps in memory, or pickle writes it. Give keep_batch() "
-                "contiguous tensors, or the indices of the examples"
+                f"saving it would copy more than {MOST_COPIED >> 20} MB, because its tensors or "
+                "arrays are not contiguous, or pickle writes them. Give keep_batch() contiguous "
+                "tensors, or the indices of the examples"
             )
 
     def add_buffer(self, buffer: pickle.PickleBuffer) -> None:
-        """Count bytes that pickle takes from where they lie."""
+        """Count bytes that pickle takes from a buffer without copying."""
         self.add_bytes(_COPIES_OF_BYTES * buffer.raw().nbytes)
 
 
 class _Scales(pickle.Pickler):
-    """Writes to nowhere what pickle writes of something beside tensors, and counts it."""
+    """Pickles non-tensor data to a null file, and counts its size."""
 
     def __init__(self, counts: _Counts) -> None:
-        """Count, and hold nothing that holds this: it would keep the batch until it is found."""
+        """Hold nothing that refers to this: a cycle would keep the batch until it is collected."""
         self._counts = counts
-        # That of the newest version takes bytes of arrays from where they lie.
+        # The newest protocol takes the bytes of arrays without copying.
         super().__init__(_Nowhere(counts), 5, buffer_callback=counts.add_buffer)
 
     def persistent_id(self, part: Any) -> str | None:
-        """Count a part; torch saves what the tensors of a part lie in by itself."""
+        """Count a part; torch saves the memory of tensors separately."""
         counts = self._counts
         counts.add_parts(1)
         if isinstance(part, bytes | bytearray):
@@ -200,33 +200,33 @@ class _Scales(pickle.Pickler):
 
 
 class _Nowhere:
-    """A file that keeps nothing."""
+    """A null file."""
 
     def __init__(self, counts: _Counts) -> None:
         self._counts = counts
 
     def write(self, data: Any) -> int:
-        """Count data that pickle has made."""
+        """Count pickled data."""
         size: int = memoryview(data).nbytes
         self._counts.add_bytes(_COPIES_OF_PICKLE * size)
         return size
 
 
 def _beside(tensor: Tensor) -> int:
-    """How many bytes lie beside a tensor in its memory: they are saved with it."""
+    """Number of bytes in a tensor's memory outside of the tensor: they are saved with it."""
     try:
         return max(0, tensor.untyped_storage().nbytes() - _elements(tensor))
-    except Exception:  # it has no memory of its own
+    except Exception:  # it has no memory
         return 0
 
 
 def bytes_of(batch: Any) -> int:
-    """About how much a batch takes: tensors and arrays in lists, mappings and attributes."""
+    """Approximate size of a batch: tensors and arrays in lists, mappings and attributes."""
     return sum(_sizes(batch))
 
 
 def _sizes(batch: Any) -> Iterator[int]:
-    """How much each part takes in bytes."""
+    """Size of each part in bytes."""
     waiting = [batch]
     seen: set[int] = set()
     while waiting and len(seen) < _MOST_LOOKED_AT:
@@ -249,7 +249,7 @@ def _sizes(batch: Any) -> Iterator[int]:
 
 
 def _first(parts: Iterable[Any]) -> Iterator[Any]:
-    """As many as are looked at."""
+    """The first parts, up to the limit."""
     return islice(parts, _MOST_LOOKED_AT)
 
 
@@ -258,7 +258,7 @@ def _elements(tensor: Tensor) -> int:
 
 
 def _span(tensor: Tensor) -> int:
-    """How many bytes lie from a tensor's first element to its last; less where it is expanded."""
+    """Number of bytes from a tensor's first element to its last; less if it is expanded."""
     if tensor.is_meta or not tensor.numel():
         return 0
     if tensor.layout != torch.strided:
@@ -268,7 +268,7 @@ def _span(tensor: Tensor) -> int:
 
 
 def _writeable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The same memory, without torch's warning that it cannot be written to."""
+    """The same memory, without torch's warning that it is read-only."""
     if array.flags.writeable or not array.size:
         return array
 
@@ -276,9 +276,9 @@ def _writeable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 class _Memory:
-    """The memory of an array that may be written to."""
+    """The memory of an array, declared writable."""
 
     def __init__(self, array: npt.NDArray[Any]) -> None:
-        self._array = array  # as long as somebody reads from here
+        self._array = array  # keeps the memory alive
         interface = array.__array_interface__
         self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}

@@ -1,11 +1,11 @@
 """What happens to a gradient between steps: what is left in it, and what it is multiplied by.
 
-One small parameter is watched. Whenever a gradient comes, a hook compares what ``.grad`` holds by
-then with what comes: what a missing ``zero_grad()`` leaves. Of one step the smallest ratio counts:
-where micro-batches are added up on purpose, the first of them found nothing, and what another loss
-left may have been cleared since. What is there after the last of them is compared with what the
-step uses: clipping and unscaling lie between the two. What another optimizer's backward pass has
-left is told apart by :mod:`.leftover_gradients`.
+One small parameter is watched. Whenever a gradient arrives, a hook compares the content of
+``.grad`` with it: a missing ``zero_grad()`` leaves something there. Only the smallest ratio of a
+step counts: with accumulated micro-batches, the first one found nothing, and what another loss left
+may have been cleared since. The content after the last micro-batch is compared with what the step
+uses: clipping and unscaling happen in between. Leftovers of another optimizer's backward pass are
+distinguished by :mod:`.leftover_gradients`.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from ..write.step_rows import Scalar
 from .leftover_gradients import OtherSteps
 from .uncounted_steps import is_captured
 
-# After so many steps without a gradient another parameter is watched, and so many are tried.
+# Steps without a gradient after which another parameter is watched, and the number of tries.
 _MOST_IDLE_STEPS = 4
 _MOST_TRIED = 4
-# The gradient of fewer elements is next to nothing now and then, by chance.
+# With fewer elements, a gradient may be close to zero by chance.
 _LEAST_ELEMENTS = 64
 
 
 class StaleGradients:
-    """Watches the gradient of one parameter by a hook, which waits for no device.
+    """Watches one parameter's gradient through a hook that never waits for a device.
 
     Attributes:
         measures_rescaling: Whether :meth:`take_rescaling` will be called after the next step.
     """
 
     def __init__(self) -> None:
-        """Watch nothing yet."""
+        """Start without a parameter."""
         self.measures_rescaling = False
         self._norm_from_backward: Tensor | None = None
         self._returned_norm: Tensor | None = None
@@ -57,19 +57,19 @@ class StaleGradients:
 
     @property
     def wants_parameter(self) -> bool:
-        """Whether :meth:`watch` is to be called."""
+        """Whether :meth:`watch` should be called."""
         return (self._watched is None or self._is_guess) and len(self._tried) < _MOST_TRIED
 
     @property
     def gradient_has_come(self) -> bool:
-        """Whether a backward pass has made the gradient of a step whose rescaling is measured."""
+        """Whether backward has computed the gradient of a step whose rescaling is measured."""
         return self._norm_from_backward is not None
 
     def guess(self, parameters: Sequence[Tensor]) -> None:
-        """Watch a small parameter before any gradient is known; :meth:`watch` may change that.
+        """Watch a small parameter before any gradient is known; :meth:`watch` may change it.
 
         Args:
-            parameters: Of the optimizer.
+            parameters: The optimizer's parameters.
         """
         candidates = [parameter for parameter in parameters if is_plain_leaf(parameter)]
         if candidates:
@@ -79,11 +79,11 @@ class StaleGradients:
     def watch(
         self, parameters: Sequence[Tensor], squared_gradients: npt.NDArray[np.float64]
     ) -> bool:
-        """Watch a small parameter whose gradient is not zero; return whether it is another one.
+        """Watch a small parameter whose gradient is not zero; return whether it has changed.
 
         Args:
-            parameters: Of the optimizer.
-            squared_gradients: Σg² of each.
+            parameters: The optimizer's parameters.
+            squared_gradients: Σg² of each parameter.
         """
         if self._is_guess:
             guessed, self._is_guess = self._parameter, False
@@ -103,13 +103,13 @@ class StaleGradients:
         return bool(candidates)
 
     def take(self) -> Scalar | None:
-        """Return the ratio of the step that ends; None where no gradient came by a backward pass.
+        """Return the ratio of the step that ends; None if no gradient came from a backward pass.
 
         Returns:
-            0 where there was nothing; a 0-dim tensor where something lay in ``.grad``.
+            0 if ``.grad`` was empty; a 0-dim tensor if it was not.
 
         Raises:
-            Exception: What went wrong in the hook, which keeps it to itself.
+            Exception: An error raised in the hook, which could not raise it there.
         """
         error, self._error = self._error, None
         if error is not None:
@@ -122,28 +122,28 @@ class StaleGradients:
         return ratio
 
     def take_leftover(self) -> Scalar | None:
-        """Return what another loss had left in the gradient of the step that ends, as a ratio.
+        """Return what another loss left in the gradient of the step that ends, as a ratio.
 
         Returns:
-            The norm of what lay in ``.grad`` over that of the gradient that came, of which 0 is
-            usual; None while it cannot be told, or no gradient is ever added to another one.
+            The norm of the content of ``.grad`` over the norm of the new gradient, usually 0; None
+            while it is unknown, or if gradients are never accumulated.
         """
         leftover, self._leftover = self._leftover, 0.0
         self._others.own_step_ends()
         return leftover if self._others.is_following else None
 
     def measure_rescaling(self) -> None:
-        """Measure now what :meth:`take_rescaling` returns: the step may overwrite the gradient."""
+        """Measure the result of :meth:`take_rescaling` now: the step may overwrite the gradient."""
         self._rescaling = self._rescaling_now()
 
     def take_rescaling(self, *, is_overwritten: bool = False) -> Tensor | None:
         """Return what the gradient was multiplied by between backward and the step that ends.
 
         Args:
-            is_overwritten: Whether only :meth:`measure_rescaling` can tell.
+            is_overwritten: Whether only :meth:`measure_rescaling` could measure it.
 
         Returns:
-            A 0-dim tensor, or None where that was not measured. NaN where the gradient is zero.
+            A 0-dim tensor, or None if it was not measured. NaN if the gradient is zero.
         """
         rescaling = self._rescaling if is_overwritten else self._rescaling_now()
         self._norm_from_backward = self._returned_norm = self._rescaling = None
@@ -155,16 +155,17 @@ class StaleGradients:
         before, returned = self._norm_from_backward, self._returned_norm
         if gradient is None or (before is None and returned is None):
             return None
-        with torch.no_grad():  # of a gradient that a graph was made of
+        with torch.no_grad():  # the gradient may require grad, if a graph was created
             norm = norm_of(gradient)
             if before is not None:
                 return norm / before
-            # autograd.grad() may have returned another one: only equal norms prove that it is this.
+            # autograd.grad() may have returned another one: only equal norms prove that it is the
+            # same.
             assert returned is not None
             return torch.where(norm == returned, 1.0, torch.nan)
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching."""
         if self._handle is not None:
             self._handle.remove()
         self._handle = self._watched = self._ratio = None
@@ -181,7 +182,7 @@ class StaleGradients:
 
     @property
     def _parameter(self) -> Tensor | None:
-        """The watched one, which the trainer may replace and free."""
+        """The watched parameter, which the trainer may replace and free."""
         return None if self._watched is None else self._watched()
 
     def _compare(self, gradient: Tensor) -> None:
@@ -204,7 +205,7 @@ class StaleGradients:
                 self._leftover = ratio
             if self._ratio is None or isinstance(self._ratio, Tensor):
                 self._ratio = ratio if self._ratio is None else torch.fmin(self._ratio, ratio)
-        elif not self._others.is_following:  # something is added up: by whom?
+        elif not self._others.is_following:  # gradients are accumulated: whose?
             self._others.follow(parameter)
         if self.measures_rescaling:
             with torch.no_grad():
@@ -214,14 +215,14 @@ class StaleGradients:
         total = gradient if left is None else left + gradient
         norm = norm_of(total)
         if left is not None and self._norm_from_backward is not None:
-            # What was done to the sum of the micro-batches before counts, too; 0 begins anew.
+            # Changes of the sum before this micro-batch count, too; 0 starts over.
             of_sum = norm_of(left) / self._norm_from_backward
             norm = norm / torch.where(of_sum > 0, of_sum, 1.0)
         self._norm_from_backward = norm
 
 
 def _hook_of(watching: StaleGradients) -> Callable[[Tensor], None]:
-    """A hook that keeps nothing alive, is not compiled, not stored, and raises nothing."""
+    """A hook that keeps nothing alive, is not compiled, not stored, and never raises."""
     reference = weakref.ref(watching)
 
     def hook(gradient: Tensor) -> None:
@@ -233,12 +234,12 @@ def _hook_of(watching: StaleGradients) -> Callable[[Tensor], None]:
         try:
             watches._compare(gradient)
         except Exception as error:
-            # Not this frame, nor the others' tensors: both gradients would stay alive.
+            # Drop the frames' references: both gradients would stay alive otherwise.
             trace = error.__traceback__
             traceback.clear_frames(trace)
             watches._error = error.with_traceback(trace and trace.tb_next)
 
-    # A hook that is not marked as such makes a warning of every copy of its tensor.
+    # Without this mark, every copy of the tensor would cause a warning.
     marked: Callable[[Tensor], None] = torch.utils.hooks.unserializable_hook(
         torch.compiler.disable(hook)
     )
@@ -246,41 +247,41 @@ def _hook_of(watching: StaleGradients) -> Callable[[Tensor], None]:
 
 
 def _unfitness(parameter: Tensor) -> tuple[bool, int]:
-    """Orders parameters: the smallest large enough, then the largest of the others."""
+    """Sort key for parameters: the smallest that is large enough, then the largest others."""
     elements = parameter.numel()
     too_small = elements < _LEAST_ELEMENTS
     return too_small, -elements if too_small else elements
 
 
 def _can_be_watched(parameter: Tensor) -> bool:
-    """Whether gradients of a parameter come through its hooks, as they are added up."""
+    """Whether gradients of a parameter pass through its hooks as they are accumulated."""
     gradient = parameter.grad
     return gradient is not None and gradient.layout == torch.strided and is_plain_leaf(parameter)
 
 
 def is_plain_leaf(parameter: Tensor) -> bool:
-    """Whether gradients of a parameter come to it whole."""
+    """Whether a parameter receives whole gradients."""
     return (
         parameter.requires_grad
         and parameter.is_leaf
-        # Sharded: the gradient that comes is not the one that is kept.
+        # Sharded: the gradient that arrives is not the one that is kept.
         and not hasattr(parameter, "to_local")
     )
 
 
 def is_accumulated(parameter: Tensor) -> bool:
-    """Whether the gradient that comes is added to ``.grad``: autograd.grad() only returns it."""
+    """Whether the gradient is accumulated in ``.grad``: autograd.grad() only returns it."""
     will_execute = getattr(torch._C, "_will_engine_execute_node", None)
     if will_execute is None:
         return True
     try:
         return bool(will_execute(get_gradient_edge(parameter).node))
-    except RuntimeError:  # which says that autograd.grad() is running
+    except RuntimeError:  # raised while autograd.grad() runs
         return False
 
 
 def norm_of(tensor: Tensor) -> Tensor:
-    """The norm of a dense or sparse tensor, 0-dim, in float32 at least."""
+    """The norm of a dense or sparse tensor, 0-dim, in at least float32."""
     wide = torch.promote_types(tensor.dtype, torch.float32)
     if tensor.is_sparse:
         tensor = tensor.coalesce().values()

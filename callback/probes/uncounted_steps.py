@@ -1,4 +1,4 @@
-"""Calls of ``optimizer.step()`` that are no steps of training."""
+"""Calls of ``optimizer.step()`` that are not training steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from ..optimizer_state.group_settings import as_number
 
-# So many steps skipped in a row are no search for the right loss scale.
+# With more skipped steps in a row than this, the scaler is not just searching for the loss scale.
 MOST_SKIPPED_IN_A_ROW = 25
 
 # The hooks of every step() run in this function of torch/optim/optimizer.py.
@@ -20,10 +20,11 @@ _HOOKED_STEP = Optimizer.profile_hook_step(lambda self: None).__code__
 
 
 def is_nested(optimizer: Optimizer) -> bool:
-    """Tell whether a step of the optimizer runs within another one of it.
+    """Whether a step of the optimizer runs within another step of it.
 
-    That of a subclass which calls its parent's has hooks on both, if the parent was ever
-    instantiated itself. Another one is no proof: a step that raises never comes to its end.
+    If a subclass calls its parent's step(), both have hooks if the parent class was ever
+    instantiated itself. A pending step alone does not prove it: a step that raises never reaches
+    its end.
     """
     running = 0
     frame: FrameType | None = sys._getframe()
@@ -34,43 +35,43 @@ def is_nested(optimizer: Optimizer) -> bool:
 
 
 def is_captured() -> bool:
-    """Tell whether what runs now is written down in a CUDA graph, to be run later.
+    """Whether the current code is being captured in a CUDA graph, to be replayed later.
 
-    Then nothing may be copied from the device or be waited for. Asks CUDA, which must be there.
+    During capture, nothing may be copied from the device or waited for. Requires CUDA.
     """
     return torch.cuda.is_current_stream_capturing()
 
 
 def scaler_flag(optimizer: Optimizer) -> Tensor | None:
-    """Return whether a gradient scaler makes a fused optimizer leave everything as it was.
+    """Return the flag with which a gradient scaler makes a fused optimizer skip the step.
 
-    torch/amp/grad_scaler.py hands the flag to an optimizer that looks at it itself
-    (``_step_supports_amp_scaling``); any other optimizer is not called at all.
+    torch/amp/grad_scaler.py passes the flag to optimizers that handle it themselves
+    (``_step_supports_amp_scaling``); it does not call any other optimizer at all.
 
     Returns:
-        A tensor of one element, not 0 where the step is left out; None without such a scaler.
+        A tensor of one element, nonzero if the step is skipped; None without such a scaler.
     """
     flag = getattr(optimizer, "found_inf", None)
     return flag if isinstance(flag, Tensor) else None
 
 
 def is_on_host(flag: Tensor) -> bool:
-    """Whether looking at a flag waits for nothing."""
+    """Whether reading a flag waits for nothing."""
     return flag.device.type == "cpu"
 
 
 def is_phantom(optimizer: Optimizer, gradients: Sequence[Tensor | None] | None = None) -> bool:
-    """Tell whether the first step of an optimizer was taken only to create its state.
+    """Whether the first step of an optimizer was only taken to create its state.
 
     torch/distributed/checkpoint/state_dict.py (``_init_optim_state``) does that with learning rate
-    0 and gradients of zeros. Waits for the device, if the learning rate is 0.
+    0 and zero gradients. Waits for the device if the learning rate is 0.
 
     Args:
-        optimizer: After the step.
-        gradients: Those to look at instead of the optimizer's own.
+        optimizer: The optimizer, after the step.
+        gradients: Gradients to check instead of the optimizer's own.
     """
     groups = optimizer.param_groups
-    if any(as_number(group.get("lr")) != 0 for group in groups):  # also where there is none
+    if any(as_number(group.get("lr")) != 0 for group in groups):  # also without lr
         return False
     if gradients is None:
         gradients = [p.grad for group in groups for p in group["params"]]

@@ -1,1 +1,1 @@
-"""Who records what, and what the processes that train one model tell one another."""
+"""Which process records what, and the messages between processes that train one model."""

@@ -1,7 +1,7 @@
-"""What all processes do about what has failed in one of them, or differs between them.
+"""How all processes react to a failure in one of them, or to differences between them.
 
-A failure is not acted upon where it happens: the message of the step reports it, and all processes
-give up the same thing at the same step.
+A failure has no effect where it happens: the step's message reports it, and all processes disable
+the same part at the same step.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from .ranks import Ranks, ReducedMessage
 
 
 class Failure(NamedTuple):
-    """What failed in this process.
+    """A failure in this process.
 
     Attributes:
-        part: Of the callback.
-        what: A sentence for the user, without what follows from it.
-        error: What was raised.
-        parameter: Name of the only parameter that it is about, or "".
-        is_out_of_memory: Whether less is to be read.
+        part: The part of the callback that failed.
+        what: A sentence for the user, without the consequences.
+        error: The exception.
+        parameter: Name of the only parameter that the failure concerns, or "".
+        is_out_of_memory: Whether to read less.
     """
 
     part: str
@@ -36,12 +36,12 @@ class Consequences(NamedTuple):
     """What all processes are to do after a step.
 
     Attributes:
-        stops: Nothing more is to be recorded.
-        reads_less: Fewer elements are to be read.
-        excluded: Indices of the parameters that are to be recorded no more.
-        without_records: Records are to be left out.
-        without_norms: Gradient norms are to be left out.
-        disagree: The processes are not about to do the same; a reason for the former two.
+        stops: Stop recording.
+        reads_less: Read fewer elements.
+        excluded: Indices of the parameters to exclude.
+        without_records: Disable records.
+        without_norms: Disable gradient norms.
+        disagree: The processes are about to do different things; a reason for the previous two.
     """
 
     stops: bool
@@ -53,11 +53,11 @@ class Consequences(NamedTuple):
 
 
 class Agreement:
-    """Collects the failures of this process, and draws the conclusions from those of all.
+    """Collects this process's failures, and decides on those of all processes.
 
     Attributes:
         ranks: The processes.
-        stops: Set it to report to the others that nothing can be recorded any more.
+        stops: Set it to tell the others that nothing more can be recorded.
     """
 
     def __init__(self, ranks: Ranks) -> None:
@@ -71,7 +71,7 @@ class Agreement:
 
     @property
     def is_ending(self) -> bool:
-        """Whether it is known that recording ends soon."""
+        """Whether recording is known to end soon."""
         return self._last is not None
 
     @property
@@ -80,7 +80,7 @@ class Agreement:
         return self._last is not None and self.ranks.sent >= self._last
 
     def end_after(self, message: ReducedMessage) -> None:
-        """End recording at the step by which even the last process has received a message."""
+        """End recording at the step by which the last process, too, has received a message."""
         if self._last is None:
             self._last = message.serial + self.ranks.delay
 
@@ -88,8 +88,8 @@ class Agreement:
         """Compare the parameters of all processes, once; all of them must call this.
 
         Args:
-            names: Of those that are recorded.
-            count: Of all.
+            names: Names of the recorded parameters.
+            count: Number of all parameters.
 
         Raises:
             ValueError: If they differ. It is raised in all processes.
@@ -111,11 +111,12 @@ class Agreement:
     def report(
         self, parts: Sequence[str], names: Sequence[str]
     ) -> tuple[dict[str, float], list[bool]]:
-        """Return what a message says of failures: numbers, and which parameters cannot be read.
+        """Return a message's failure report: numbers, and which parameters cannot be read.
 
         Args:
-            parts: Those that are called records and gradient norms; any other ends all recording.
-            names: Of the parameters.
+            parts: The parts called records and gradient norms; a failure of any other ends all
+                recording.
+            names: Names of the parameters.
         """
         records, norms = parts
         new, self._unsent = self._unsent, []
@@ -133,13 +134,13 @@ class Agreement:
         return {k: float(v) for k, v in numbers.items()}, [name in excluded for name in names]
 
     def take(self, part: str) -> list[Failure]:
-        """Return the failures of a part in this process that were sent, and forget them."""
+        """Return this process's reported failures of a part, and forget them."""
         of_part = [failure for failure in self._sent if failure.part == part]
         self._sent = [failure for failure in self._sent if failure.part != part]
         return of_part
 
     def consequences(self, message: ReducedMessage) -> Consequences:
-        """Draw the conclusions from a step, the same ones in each process."""
+        """Decide the consequences of a step, the same in each process."""
         total, size = message.total, self.ranks.size
         disagree = total["recording"] not in (0, size) or total["histograms"] not in (0, size)
         return Consequences(
@@ -152,7 +153,7 @@ class Agreement:
         )
 
     def have_measured(self, message: ReducedMessage) -> bool:
-        """Whether all processes have measured a step, so that its sums can follow."""
+        """Whether all processes have measured a step, so its sums can follow."""
         total, size = message.total, self.ranks.size
         return (
             total["recording"] == total["measured"] == size

@@ -1,9 +1,9 @@
 """Who records what: which parameters this process has, and with which others it records.
 
-Where each process has all parameters (DistributedDataParallel), one of them records and the others
-do nothing. Where they have parts of the same parameters, each measures its part, and the first one
-writes what they found together. Where each has parameters of its own (pipeline stages), each writes
-a part of the run.
+If each process has all parameters (DistributedDataParallel), one of them records and the others do
+nothing. If they have parts of the same parameters, each measures its part, and the first one writes
+the combined result. If each has its own parameters (pipeline stages), each writes a part of the
+run.
 """
 
 from __future__ import annotations
@@ -31,16 +31,17 @@ _ZERO_REDUNDANCY = "torch.distributed.optim.zero_redundancy_optimizer.ZeroRedund
 
 @dataclass(frozen=True)
 class Placement:
-    """What this process does of recording.
+    """This process's role in recording.
 
     Attributes:
-        folder: Where it writes, below the user's folder.
-        is_silent: Whether another process records all that there is here.
+        folder: Where it writes, relative to the user's folder.
+        is_silent: Whether another process records everything that this one has.
         ranks: The processes that it records together with, or None.
-        shard_of: Tells, by its name, what of a parameter is here; None where all is.
-        groups: Those of all processes' parameters, where the optimizer's own are fewer.
+        shard_of: Returns the part of a named parameter that is here; None if the parameters are
+            whole.
+        groups: The parameter groups of all processes, if the optimizer here has fewer.
         may_have_copies: Whether other processes may have copies of the same parameters, which
-            :class:`Copies` can tell.
+            :class:`Copies` can detect.
     """
 
     folder: str = schema.RUN_FOLDER
@@ -57,13 +58,13 @@ class Placement:
 
 
 class Copies:
-    """Tells whether an earlier rank records the same parameters.
+    """Detects whether an earlier rank records the same parameters.
 
-    As where a model is trained by DistributedDataParallel, but the callback got the module inside
-    of it. Each process leaves a note in the store that all of them share, and waits for none.
+    This happens if a model is trained by DistributedDataParallel, but the callback got the module
+    inside it. Each process leaves a note in the shared store, and waits for none.
 
     Attributes:
-        is_first: Whether there is no earlier rank.
+        is_first: Whether this is the first rank.
     """
 
     def __init__(self, parameters: Sequence[tuple[str, torch.Size]], where: str) -> None:
@@ -71,9 +72,9 @@ class Copies:
 
         Args:
             parameters: Names and shapes.
-            where: Where this process is to write.
+            where: Where this process will write.
         """
-        # Not public, but every rendezvous makes one.
+        # Not public, but every rendezvous creates one.
         self._store = dist.distributed_c10d._get_default_store()
         key = schema.short_hash(repr((where, [(n, tuple(s)) for n, s in parameters])).encode())
         self._key = f"{schema.PLUGIN_NAME}/{key}/"
@@ -84,13 +85,13 @@ class Copies:
     def is_copy(self) -> bool:
         """Look for notes of earlier ranks.
 
-        Asked at a first step, when the gradients of all copies have been brought together.
+        Called at a first step, once the gradients of all copies have been reduced.
         """
         return any(self._store.check([f"{self._key}{rank}"]) for rank in range(self._rank))
 
 
 def is_alone() -> bool:
-    """Whether there is no other process."""
+    """Whether this is the only process."""
     return not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
 
 
@@ -100,10 +101,10 @@ def find_placement(model: object, given: object, optimizer: Optimizer) -> Placem
     Args:
         model: A module, or pairs of name and parameter.
         given: The optimizer as the user gave it.
-        optimizer: The one of torch that takes the steps.
+        optimizer: The torch optimizer that takes the steps.
 
     Raises:
-        ValueError: If the parameters are spread in a way that is not supported.
+        ValueError: If the parameters are distributed in an unsupported way.
     """
     if not (dist.is_available() and dist.is_initialized()):
         return Placement()
@@ -126,7 +127,7 @@ def find_placement(model: object, given: object, optimizer: Optimizer) -> Placem
         return _of_meshes(folder, parameters, device)
     if any(getattr(p, "_is_flat_param", False) for p in parameters):
         raise ValueError(
-            "the parameters of FullyShardedDataParallel are flattened into one: give it "
+            "the parameters of FullyShardedDataParallel are flattened into one: pass "
             "use_orig_params=True, or use torch.distributed.fsdp.fully_shard"
         )
     if wrappers:
@@ -175,7 +176,7 @@ def _of_meshes(folder: str, parameters: Sequence[Any], device: torch.device) -> 
 
 
 def _groups_of_all(given: Any) -> Groups | None:
-    """Return the groups of a ZeroRedundancyOptimizer, which shares them out among processes.
+    """Return the groups of a ZeroRedundancyOptimizer, which distributes them over processes.
 
     Raises:
         ValueError: If it takes its steps while gradients are still being computed.
@@ -193,6 +194,6 @@ def _groups_of_all(given: Any) -> Groups | None:
 
 
 def _is_wrapper(module: nn.Module) -> bool:
-    """Whether a module spreads its parameters, or copies of them, over processes."""
+    """Whether a module distributes its parameters, or copies of them, over processes."""
     is_fsdp = any(base.__name__ == "FullyShardedDataParallel" for base in type(module).__mro__)
     return is_fsdp or isinstance(module, nn.parallel.DistributedDataParallel)

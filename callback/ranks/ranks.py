@@ -1,9 +1,9 @@
-"""The processes that have parts of the same parameters, and how they record together.
+"""The processes that hold parts of the same parameters, and how they record together.
 
-Processes that record together enter the same collectives whatever happens to one of them: at every
-step they reduce one small message, which also says what each is about to do and what has failed.
-Only where all of them have measured a step do the sums of that step follow. What they decide they
-decide from this.
+Processes that record together enter the same collectives even if one of them fails: at every step
+they reduce one small message, which also says what each is about to do and what has failed. The
+step's sums follow only if all processes have measured it. All decisions are based on these
+messages.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from ..read.norms import Squares
 from ..write.step_rows import Scalar
 from .shard_sums import Packed
 
-# What a message holds beside the gradients of a step; the numbers are added up.
+# Fields of a message besides the step's gradients; the numbers are added up.
 MESSAGE_FIELDS = (
     "knows_step",  # whether it knows how many steps were taken
     "step",  # how many, if so
-    "real_step",  # whether this one was a step of training
-    "skipped",  # whether a gradient scaler left it out
-    "recording",  # whether it is to be recorded
+    "real_step",  # whether this one was a training step
+    "skipped",  # whether a gradient scaler skipped it
+    "recording",  # whether to record it
     "histograms",  # with histograms
-    "measured",  # and has been
-    "changed",  # whether the optimizer's state has other tensors than before
+    "measured",  # whether it has been measured
+    "changed",  # whether the optimizer's state tensors have changed
     "out_of_memory",  # what failed
     "records_failed",
     "norms_failed",
-    "stopped",  # whether nothing can be recorded any more
+    "stopped",  # whether nothing more can be recorded
     "stretch",  # of the interval between records, from the first process
 )  # fmt: skip
-# On a device, a message is read so many steps later, when it has arrived for long: at the same step
-# in all processes, which an event that has arrived or not would not be.
+# On a device, a message is read this many steps later, when it has long arrived: at the same step
+# in all processes, unlike the moment at which an event completes.
 _DELAY_ON_DEVICE = 4
 
 
@@ -49,12 +49,12 @@ class ReducedMessage(NamedTuple):
     """The messages of all processes about one step, reduced to one.
 
     Attributes:
-        serial: Counts the messages.
-        number: Of the step, as this process counts.
+        serial: Serial number of the message.
+        number: Step number, as counted by this process.
         total: The numbers of :data:`MESSAGE_FIELDS`, added up.
         squares: Σg² of each parameter of the optimizer, float64 ``[parameters]``.
         has_gradient: bool ``[parameters]``.
-        failed: Which parameters could not be read somewhere, bool ``[parameters]``.
+        failed: Which parameters could not be read by some process, bool ``[parameters]``.
     """
 
     serial: int
@@ -73,15 +73,15 @@ class _Pending(NamedTuple):
 
 
 class Ranks:
-    """The processes that have parts of the same parameters.
+    """The processes that hold parts of the same parameters.
 
     Attributes:
-        size: Their number.
+        size: Number of processes.
         is_first: Whether this is the one that writes.
-        delay: How many steps later at most a message is received.
-        sent: How many messages this process has sent.
-        collectives: How many collective operations this process has entered.
-        bytes: How many bytes it has given into them.
+        delay: Largest delay of a received message, in steps.
+        sent: Number of messages this process has sent.
+        collectives: Number of collective operations this process has entered.
+        bytes: Number of bytes it has passed to them.
     """
 
     def __init__(self, groups: Sequence[Any], device: torch.device) -> None:
@@ -89,7 +89,7 @@ class Ranks:
 
         Args:
             groups: One process group, or one for each axis of a mesh.
-            device: Of the parameters.
+            device: Device of the parameters.
         """
         self._groups = groups
         self.size = int(np.prod([dist.get_world_size(group) for group in groups]))
@@ -103,7 +103,7 @@ class Ranks:
 
     @property
     def has_received_all(self) -> bool:
-        """Whether :meth:`receive` has returned the message of the last step, too."""
+        """Whether :meth:`receive` has also returned the last step's message."""
         return not self._pending
 
     def send(
@@ -116,14 +116,14 @@ class Ranks:
     ) -> tuple[Scalar, Tensor | None]:
         """Start to reduce the message about a step. All processes must send one at every step.
 
-        The others cannot be told of what fails here.
+        A failure in here cannot be reported to the others.
 
         Args:
-            number: Of the step.
-            message: Numbers of :data:`MESSAGE_FIELDS`; those left out are 0.
-            squares: Σg² of what is here of each parameter, float64 ``[parameters]``.
+            number: Step number.
+            message: Numbers of :data:`MESSAGE_FIELDS`; missing ones are 0.
+            squares: Σg² of this process's part of each parameter, float64 ``[parameters]``.
             has_gradient: Which parameters have a gradient here, ``[parameters]``.
-            failed: Which could not be read here, ``[parameters]``.
+            failed: Which parameters could not be read here, ``[parameters]``.
 
         Returns:
             The norm of all gradients; and, on a device, how many processes skipped the step.
@@ -131,7 +131,7 @@ class Ranks:
         Raises:
             RuntimeError: If the processes cannot be reached any more.
         """
-        if not dist.is_initialized():  # a group may work on for a while
+        if not dist.is_initialized():  # a group may keep working for a while
             raise RuntimeError("the process group was destroyed")
         numbers = [message.get(name, 0.0) for name in MESSAGE_FIELDS]
         on_host = np.array(
@@ -167,7 +167,8 @@ class Ranks:
         """Return the reduced messages, each step's once, in order.
 
         Args:
-            everything: Whether to wait for the last step's; else on a device for an older one.
+            everything: Whether to wait for the last step's message; if not, only older ones on a
+                device.
         """
         messages = []
         while self._pending:
@@ -181,14 +182,14 @@ class Ranks:
         return messages
 
     def reduce(self, packed: Packed) -> Packed:
-        """Add up what all have found of a step. All must have packed the same layout."""
+        """Add up the results of all processes. All must have packed the same layout."""
         return Packed(
             self._reduce(packed.added, dist.ReduceOp.SUM),
             self._reduce(packed.largest, dist.ReduceOp.MAX),
         )
 
     def gather(self, value: Any) -> list[Any]:
-        """Return what each process has given."""
+        """Return the value given by each process."""
         values = [value]
         for group in self._groups:
             found: list[Any] = [None] * dist.get_world_size(group)
@@ -201,7 +202,7 @@ class Ranks:
         values = self._to_device(array)
         for group in self._groups:
             self._count(values)
-            # Only the first process needs it, but gloo's reduce takes longer.
+            # Only the first process needs the result, but gloo's reduce is slower.
             dist.all_reduce(values, op=operation, group=group)
         reduced: Float64s = values.cpu().numpy()
         return reduced

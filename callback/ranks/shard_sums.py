@@ -1,8 +1,8 @@
-"""The sums of a step of sharded parameters: packed, added up over all processes, unpacked.
+"""The sums of a step of sharded parameters: packed, reduced over all processes, unpacked.
 
-Two arrays of float64 hold what one process has found: what is added up, and what the largest of
-counts. Sums of squares, counts and histograms add; every number that all processes know alike, and
-every flag, is a largest one. Small counts share a float64, which is exact up to 2^53.
+One process's results are two float64 arrays: one is reduced by addition, the other by maximum. Sums
+of squares, counts and histograms are added; flags, and numbers that all processes know alike, use
+the maximum. Small counts share a float64, which is exact up to 2^53.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from ..shards.shards import Shard
 _EXACT = tuple(OVER_ALL.values())
 _ADDED_ROWS = len(SUMS) + len(_EXACT) + 6 + len(MAXIMA)
 _LARGEST_ROWS = len(MAXIMA) + 1 + len(COEFFICIENTS) + len(FLAGS)
-_EXACT_BITS = 53  # of a float64
+_EXACT_BITS = 53  # bits of the significand of a float64
 
 
 class Packed(NamedTuple):
-    """What one process has found of a step, or all of them together.
+    """The results of a step, of one process or of all together.
 
     Attributes:
-        added: To be added up, float64, 1-D.
-        largest: Of which the largest counts, float64, 1-D.
+        added: To be reduced by addition, float64, 1-D.
+        largest: To be reduced by maximum, float64, 1-D.
     """
 
     added: Float64s
@@ -58,7 +58,7 @@ class ShardSums:
         """Work out the whole parameters.
 
         Args:
-            of_name: Of the parameters, by their names.
+            of_name: Shards of the parameters, by parameter name.
             most: See :class:`..read.panel.Panel`.
             ranks: Number of processes.
         """
@@ -78,12 +78,12 @@ class ShardSums:
         self._bits_of_rank = ranks.bit_length()
 
     def pack(self, sums: Sums, quantities: Sequence[str], names: Sequence[str]) -> Packed:
-        """Pack what is here; NaN everywhere if that fails, because the others are waiting for it.
+        """Pack this process's sums; pack NaN if that fails, because the others are waiting.
 
         Args:
-            sums: Of the step.
+            sums: The step's sums.
             quantities: Names of the histograms in ``sums``.
-            names: Those of all processes.
+            names: Names of the histograms of all processes.
         """
         try:
             return self._pack(sums, quantities, names)
@@ -140,10 +140,10 @@ class ShardSums:
         """Return the sums of the whole parameters, and their histograms.
 
         Args:
-            reader: What all processes found; these parameters' is next.
-            sums: Of the step, as they were found here.
-            quantities: How many histograms a parameter has, if any.
-            number: Of the step.
+            reader: The combined results of all processes, positioned at these parameters.
+            sums: The step's sums, as found here.
+            quantities: Number of histograms per parameter, if any.
+            number: Step number.
         """
         k = len(self._shards)
         rows = iter(reader.added(_ADDED_ROWS, k))
@@ -209,11 +209,11 @@ class ShardSums:
         """Return the share of idle rows; see :class:`..measure.row_ages.RowAges`.
 
         Args:
-            idle: How many the processes have that have all elements of them, ``[K]``.
-            unknown: Where any of these does not know, ``[K]``.
-            alive: Which rows of the other parameters have a gradient, anywhere.
+            idle: Number of idle rows among the rows that lie whole in one process, ``[K]``.
+            unknown: Whether any of these processes does not know its number, ``[K]``.
+            alive: Which rows of the other parameters have a gradient, in any process.
             has_gradient: ``[K]``.
-            step: Its number.
+            step: Step number.
         """
         rows = np.array(
             [s.shape[0] if len(s.shape) > 1 and s.elements else 0 for s in self._shards]
@@ -249,7 +249,7 @@ def _rows_of(read: Sequence[int | None]) -> SampledRows:
 
 
 def joined(parts: Sequence[Packed]) -> Packed:
-    """Put what was packed of several measurements one after the other, and that it is all there."""
+    """Concatenate what was packed for several measurements, and mark it as complete."""
     is_intact = not any(np.isnan(part.largest).any() for part in parts)
     return Packed(
         np.concatenate([*(part.added for part in parts), [float(is_intact)]]),
@@ -264,11 +264,11 @@ def check_intact(packed: Packed, ranks: int) -> None:
         RuntimeError: If one could not.
     """
     if packed.added[-1] != ranks:
-        raise RuntimeError("a rank could not pack what it has measured")
+        raise RuntimeError("a rank could not pack its measurements")
 
 
 class PackedReader:
-    """Hands out two arrays piece by piece."""
+    """Reads two packed arrays piece by piece."""
 
     def __init__(self, packed: Packed) -> None:
         """Start at the beginning of both."""
@@ -276,11 +276,11 @@ class PackedReader:
         self._at = [0, 0]
 
     def added(self, *shape: int) -> Float64s:
-        """Return the next numbers of what was added up."""
+        """Return the next numbers of the added array."""
         return self._take(0, shape)
 
     def largest(self, *shape: int) -> Float64s:
-        """Return the next ones of the largest."""
+        """Return the next numbers of the maximum array."""
         return self._take(1, shape)
 
     def _take(self, which: int, shape: tuple[int, ...]) -> Float64s:
@@ -290,12 +290,12 @@ class PackedReader:
 
 
 def _joined(count: int, bits: int) -> int:
-    """How many float64 hold ``count`` numbers of so many bits."""
+    """How many float64 are needed for ``count`` numbers of ``bits`` bits each."""
     return -(-count // (_EXACT_BITS // bits))
 
 
 def _join(values: npt.NDArray[Any], bits: int) -> Float64s:
-    """Put several numbers into each float64, such that their sums have room, too."""
+    """Pack several numbers into each float64, leaving room for their sums."""
     fields = _EXACT_BITS // bits
     padded = np.zeros((fields, _joined(len(values), bits)), np.int64)
     padded.reshape(-1)[: len(values)] = values

@@ -1,1 +1,1 @@
-"""Reads a parameter's tensors: whole, or through a sample of lines, whatever their layout."""
+"""Reads a parameter's tensors, whole or through a sample of lines, in any memory layout."""

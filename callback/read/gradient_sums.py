@@ -1,4 +1,4 @@
-"""What is known of all elements of a gradient of which only a sample is read."""
+"""Sums over all elements of a gradient that is only read in part."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from tb_adam_plugin.arrays import Flags, Float64s
 from . import norms, sparse_rows
 
 SUMS = ("g²", "dead rows")
-# Told which rows have a gradient: the index of the first of some rows, and a flag for each of them,
-# bool, 1-D, on the gradient's device. Rows that it is not told of have none.
+# Receives which rows have a gradient: the index of the first of some rows, and a flag for each,
+# bool, 1-D, on the gradient's device. Rows that it does not receive have none.
 Note = Callable[[int, Tensor], None]
-# Where a device has more rows than this, their norms would take much memory on the host.
+# On a device with more rows than this, their norms would take much memory on the host.
 _MOST_SENT = 1 << 16
 
 
 def gradient_sums(gradient: Tensor, dtype: torch.dtype, note: Note | None = None) -> Tensor:
-    """Return Σg², and how many rows along the first dimension have no gradient.
+    """Return Σg², and the number of rows along the first dimension without gradient.
 
-    Rows are told by their norms where they are neither short nor long, so that a row of elements
-    below 1e-23 has no gradient; else by their elements. Does not wait for a device.
+    Rows of medium length are judged by their norms, so a row of elements below 1e-23 has no
+    gradient; other rows by their elements. Does not wait for a device.
 
     Args:
-        gradient: Of real numbers: strided, or one that :func:`.sparse_rows.can_be_read`.
-        dtype: As for :func:`.norms.partial_norms`, likewise what is not finite.
-        note: Told of the rows; a vector has no rows.
+        gradient: A real gradient: strided, or one that :func:`.sparse_rows.can_be_read`.
+        dtype: As for :func:`.norms.partial_norms`, also regarding non-finite results.
+        note: Receives the rows; a vector has no rows.
 
     Returns:
-        float64 ``[len(SUMS)]``, on the gradient's device. The rows of a vector are NaN.
+        float64 ``[len(SUMS)]``, on the gradient's device. The number of rows of a vector is NaN.
     """
     if gradient.is_sparse:
         return _of_sparse(gradient, dtype, note)
@@ -54,12 +54,13 @@ def gradient_sums(gradient: Tensor, dtype: torch.dtype, note: Note | None = None
 
 
 def total(gradient: Tensor, dtype: torch.dtype, note: Note | None = None) -> Tensor:
-    """Return what :func:`added_up` makes the sums of: by one launch, where that is possible.
+    """Return the input of :func:`added_up`, with a single launch if possible.
 
     Args:
         gradient: See :func:`gradient_sums`.
-        dtype: Likewise.
-        note: Likewise; not told where the norms of the rows are returned, which say the same.
+        dtype: See :func:`gradient_sums`.
+        note: See :func:`gradient_sums`; unused if the norms of the rows are returned, which carry
+            the same information.
     """
     if are_norms_sent(gradient):
         return norms.row_norms(gradient.view(len(gradient), -1), dtype)
@@ -75,10 +76,10 @@ def added_up(
     """Return the sums of several gradients, float64 ``[gradients, len(SUMS)]``, on the host.
 
     Args:
-        parts: What :func:`total` gave for each, one after the other; or the sums.
-        starts: Where each one begins.
-        gradients: The gradients; what is no tensor has its sums there.
-        note: Told which rows have a gradient where their norms were sent: the index of the
+        parts: What :func:`total` returned for each, concatenated; or the sums.
+        starts: Start of each gradient's part.
+        gradients: The gradients; an entry that is not a tensor has its sums there.
+        note: Receives which rows have a gradient if their norms were sent: the index of the
             gradient, and a flag for each row.
     """
     sums = np.zeros((len(gradients), len(SUMS)))
@@ -93,7 +94,7 @@ def added_up(
 
 
 def are_norms_sent(gradient: Tensor) -> bool:
-    """Whether a device has so few rows that their norms are added up on the host."""
+    """Whether a device has few enough rows to add up their norms on the host."""
     if gradient.device.type == "cpu" or gradient.is_sparse or not norms.has_row_norms(gradient):
         return False
     return len(gradient) <= _MOST_SENT
@@ -111,7 +112,7 @@ def _of_sparse(gradient: Tensor, dtype: torch.dtype, note: Note | None) -> Tenso
         if note is not None:
             _note_rows(gradient, found != 0, note)
         return _together(found, len(gradient) - (found != 0).sum())
-    # By parts of the dense gradient, so that they add up to the same number.
+    # In the same parts as the dense gradient, to get the same sum.
     at_once = _at_once(values)
     parts = list(sparse_rows.parts(gradient, at_once))
     sums = torch.zeros(len(parts), len(SUMS), dtype=torch.float64, device="cpu")
@@ -125,7 +126,7 @@ def _of_sparse(gradient: Tensor, dtype: torch.dtype, note: Note | None) -> Tenso
 
 
 def _note_rows(gradient: Tensor, has_gradient: Tensor, note: Note) -> None:
-    """Tell of the rows of the dense gradient, by what is known of those that a sparse one has."""
+    """Report the rows of the dense gradient, from the rows that a sparse one has."""
     if gradient.device.type != "cpu":
         is_alive = torch.zeros(len(gradient), dtype=torch.bool, device=gradient.device)
         note(0, is_alive.index_copy_(0, gradient.indices()[0], has_gradient))
@@ -137,7 +138,7 @@ def _note_rows(gradient: Tensor, has_gradient: Tensor, note: Note) -> None:
 
 
 def _at_once(rows: Tensor) -> int:
-    """How many rows make a part, which bounds what is made of them."""
+    """Number of rows per part, which bounds the temporaries."""
     return max(1, norms.CHUNK // rows.shape[1])
 
 
@@ -149,5 +150,5 @@ def _of_norms(of_rows: Tensor, first: int, note: Note | None) -> Tensor:
 
 
 def _together(parts: Tensor, dead: Tensor) -> Tensor:
-    """Return the sums, of norms whose squares add up to Σg² and a number of rows."""
+    """Return the sums, from norms whose squares add up to Σg² and a number of rows."""
     return torch.stack([parts.double().square().sum(), dead.double()])

@@ -1,8 +1,8 @@
-"""Norms over all elements of tensors, exact enough at any size.
+"""Norms over all elements of tensors, accurate at any size.
 
-On the CPU one float32 accumulator drifts: the norm of 4 million equal values comes out 1e-3 too
-large. So long tensors are added up in rows, and the rows in float64. Rows are also what several
-threads can share.
+On the CPU a single float32 accumulator drifts: the norm of 4 million equal values comes out 1e-3
+too large. So long tensors are added up in rows, and the rows in float64. Rows can also be shared
+between threads.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROW = 1 << 16
 CHUNK = 1 << 18
 # Rows shorter than this cost more than the elements in them.
 SHORTEST_ROW = 64
-# Below this a sum of float32 squares may have lost small ones.
+# Below this, a sum of float32 squares may have lost small ones to underflow.
 UNDERFLOW = 1e-30
 
 
@@ -35,13 +35,13 @@ def partial_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
     Args:
         tensor: Strided, floating point.
-        dtype: In which values are squared: float32, or float64 for a float64 tensor.
+        dtype: Type in which values are squared: float32, or float64 for a float64 tensor.
 
     Returns:
-        ``[parts]`` of that dtype, on the tensor's device. Not finite where an element is not, or
-        where squares are too large for ``dtype``.
+        ``[parts]`` of that dtype, on the tensor's device. Not finite if an element is not, or if
+        squares are too large for ``dtype``.
     """
-    # A device adds up in a tree of threads, so that it needs no rows.
+    # A device sums in a tree of threads, so it needs no rows.
     if tensor.numel() <= ROW or tensor.device.type != "cpu":
         if tensor.device.type == "cpu" and not has_no_gaps(tensor):
             tensor = tensor.contiguous()  # with gaps it would be added up one by one, which drifts
@@ -51,7 +51,7 @@ def partial_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def long_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the L2 norms of rows of 65,536 elements; else as :func:`partial_norms`."""
+    """Return the L2 norms of rows of 65,536 elements; see :func:`partial_norms`."""
     if _is_read_in_place(tensor, dtype):
         flat = flat_view(tensor)
         assert flat is not None
@@ -60,39 +60,39 @@ def long_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def has_row_norms(tensor: Tensor) -> bool:
-    """Whether there are rows along the first dimension, of a length that is useful for norms."""
+    """Whether there are rows along the first dimension whose length suits norms."""
     if tensor.dim() < 2 or not tensor.numel() or not tensor.is_contiguous():
         return False
     return SHORTEST_ROW <= tensor.numel() // len(tensor) <= ROW
 
 
 def row_norms(rows: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the L2 norms of rows, 1-D, else as :func:`partial_norms`.
+    """Return the L2 norms of rows, 1-D; see :func:`partial_norms`.
 
     A row of elements below 1e-23 has the norm 0, because squares underflow.
 
     Args:
-        rows: ``[rows, elements]``, not so many that a copy of them matters.
-        dtype: As there.
+        rows: ``[rows, elements]``, small enough to copy.
+        dtype: See :func:`partial_norms`.
     """
     norms: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=dtype)
     return norms
 
 
 def partial_sums(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return sums of the parts of a tensor that add up to Σx; else as :func:`partial_norms`."""
-    # torch.sum adds pairwise, so that one part is exact enough.
+    """Return sums of the parts of a tensor, which add up to Σx; see :func:`partial_norms`."""
+    # torch.sum adds pairwise, so one part is accurate enough.
     if tensor.device.type != "cpu" or tensor.numel() <= ROW or tensor.dtype == dtype:
         return torch.sum(tensor, dtype=dtype).view(1)
     return torch.stack([torch.sum(chunk, dtype=dtype) for chunk in _chunks(tensor)])
 
 
 def several_on_device(tensors: Sequence[Tensor], order: float, dtype: torch.dtype) -> list[Tensor]:
-    """Return norms of tensors of one device, each ``[1]``, by an operation for each of their types.
+    """Return norms of tensors of one device, each ``[1]``, with one operation per type.
 
     Args:
         tensors: Strided, floating point.
-        order: 2; or 1 for sums of what is not negative.
+        order: 2; or 1 for sums of non-negative values.
         dtype: As for :func:`partial_norms`.
     """
     by_type: dict[torch.dtype, list[int]] = {}
@@ -106,10 +106,10 @@ def several_on_device(tensors: Sequence[Tensor], order: float, dtype: torch.dtyp
 
 
 class GradientNorms:
-    """Σg² of every parameter, at every step: launches work on the device and waits for none.
+    """Σg² of every parameter, at every step: launches work on the device without waiting for it.
 
     Attributes:
-        parameters: Their number.
+        parameters: Number of parameters.
     """
 
     def __init__(
@@ -120,8 +120,8 @@ class GradientNorms:
         """Look at the gradients of ``parameters``.
 
         Args:
-            parameters: Of the optimizer.
-            fetch: Returns the gradients instead, of which only a part may be here.
+            parameters: The optimizer's parameters.
+            fetch: Returns the gradients instead, if only a part of them is here.
         """
         self._parameters = parameters
         self._fetch = fetch
@@ -134,8 +134,8 @@ class GradientNorms:
         """Return the sums, and which parameters have a gradient.
 
         Returns:
-            float64 ``[parameters]``: an array where all gradients are on the CPU, else a tensor of
-            the first device that a parameter is on. And a flag for each.
+            float64 ``[parameters]``: an array if all gradients are on the CPU, else a tensor on the
+            first device that a parameter is on. And a flag for each parameter.
         """
         kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
         found = self._fetch() if self._fetch else [p.grad for p in self._parameters]
@@ -160,7 +160,7 @@ class GradientNorms:
     def _squares_on_device(
         self, gradients: Sequence[Tensor | None], kinds: Sequence[Sequence[int]]
     ) -> Tensor:
-        """Σg² of each parameter, on the first device that any of them is on."""
+        """Σg² of each parameter, on the first device of any of them."""
         parts = [_norms_on_device(_chosen(gradients, indices)) for indices in kinds]
         devices = (tensor.device for tensor in (*self._parameters, *parts))
         device = next((d for d in devices if d.type != "cpu"), parts[0].device)
@@ -168,7 +168,7 @@ class GradientNorms:
         order = [i for indices in kinds for i in indices]
         if order == list(range(self.parameters)):
             return squares[0] if len(squares) == 1 else torch.cat(squares)
-        # A list of indices would be copied to the device at every step, and waited for.
+        # A list of indices would be copied to the device, with a wait, at every step.
         if self._order is None or self._order[0] != order or self._order[1] != device:
             place = np.full(self.parameters, len(order))
             place[order] = np.arange(len(order))
@@ -178,7 +178,7 @@ class GradientNorms:
 
 
 class _NativeSquares:
-    """Σg² of many gradients by the kernel in C, in one call."""
+    """Σg² of many gradients by the C kernel, in one call."""
 
     def __init__(self, parameters: int, kernel: Kernel) -> None:
         self._kernel = kernel
@@ -186,11 +186,11 @@ class _NativeSquares:
         self._tensors = np.zeros((3, parameters), np.int64)  # addresses, types and elements
         self._sums = np.zeros(parameters)
         rows = (*self._tensors, self._sums)
-        # Which takes longer than a small norm.
+        # Computing these takes longer than a small norm.
         self._told: tuple[int, ...] = tuple([address(row) for row in rows])
 
     def squares(self, gradients: Sequence[Tensor | None]) -> npt.NDArray[np.float64] | None:
-        """Return the sums, 0 without a gradient; None if a gradient is not for the kernel."""
+        """Return the sums, 0 without a gradient; None if the kernel cannot read a gradient."""
         given = [gradient for gradient in gradients if gradient is not None]
         places = addresses_of(given)
         if places is None or not (
@@ -221,33 +221,34 @@ def nonfinite(tensor: Tensor) -> Tensor:
 
 
 def squares_in_double(tensor: Tensor) -> Tensor:
-    """Return Σx² of a tensor whose squares leave the range of float32: float64, 0-dim."""
+    """Return Σx² of a tensor whose squares exceed the range of float32: float64, 0-dim."""
     none = torch.zeros((), dtype=torch.float64, device=tensor.device)
     return sum((part.double().square().sum() for part in _chunks(tensor)), none)
 
 
 def nonzero_rows(tensor: Tensor) -> Tensor:
-    """Return which indices of the first dimension have an element that is not 0: bool, 1-D."""
+    """Return which indices of the first dimension have a nonzero element: bool, 1-D."""
     if not tensor.numel() or tensor.device.type != "cpu":
         return (tensor != 0).flatten(1).any(1)
-    # A mask of all elements would be a quarter of float32 ones, and more of others.
+    # A mask of all elements would take a quarter of the memory of float32 values, and more of
+    # others.
     parts = tensor.split(max(1, CHUNK * len(tensor) // tensor.numel()))
     return torch.cat([(part != 0).flatten(1).any(1) for part in parts])
 
 
 def count_nonzero_rows(tensor: Tensor, note: Callable[[int, Tensor], None] | None = None) -> Tensor:
-    """Count what :func:`nonzero_rows` returns: 0-dim, on the tensor's device.
+    """Return the number of rows in :func:`nonzero_rows`: 0-dim, on the tensor's device.
 
     Args:
-        tensor: Of two dimensions or more.
-        note: Told what is counted: the index of the first of some rows, and their flags.
+        tensor: A tensor with two or more dimensions.
+        note: Receives the counted rows: the index of the first of some rows, and their flags.
     """
     if not tensor.numel() or tensor.device.type != "cpu":
         found = nonzero_rows(tensor)
         if note is not None:
             note(0, found)
         return found.sum()
-    # One part after the other: torch adds up flags as integers of 8 bytes.
+    # One part after the other: torch sums flags as 8-byte integers.
     at_once = max(1, CHUNK * len(tensor) // tensor.numel())
     count = 0
     for i, part in enumerate(tensor.split(at_once)):
@@ -259,7 +260,7 @@ def count_nonzero_rows(tensor: Tensor, note: Callable[[int, Tensor], None] | Non
 
 
 def _stored_values(gradient: Tensor) -> Tensor:
-    """Return the numbers that a gradient of any layout and type stores: strided and real."""
+    """Return the values that a gradient of any layout and type stores: strided and real."""
     if gradient.layout != torch.strided:
         gradient = (gradient.coalesce() if gradient.is_sparse else gradient).values()
     return as_real(gradient)
@@ -277,7 +278,7 @@ def _norms_on_device(gradients: list[Tensor]) -> Tensor:
 def _add_up_on_cpu(
     gradients: list[Tensor], indices: Sequence[int], sums: npt.NDArray[np.float64]
 ) -> None:
-    """Put Σg² of gradients into ``sums`` at ``indices``."""
+    """Write Σg² of gradients to ``sums`` at ``indices``."""
     require_memory(gradients)
     dtype = torch.float64 if gradients[0].dtype == torch.float64 else torch.float32
     short, of_short = [], []
@@ -288,15 +289,15 @@ def _add_up_on_cpu(
         else:
             sums[i] = _squares(partial_norms(gradient, dtype)).sum()
     if short:
-        # On the CPU an operation of torch costs more than the arithmetic in it.
+        # On the CPU, a torch operation costs more than its arithmetic.
         norms = torch._foreach_norm(short, 2.0, dtype=dtype)
         sums[of_short] = _squares(torch.stack(norms))
 
 
 def _correct(sums: npt.NDArray[np.float64], gradients: Sequence[Tensor | None]) -> None:
-    """Add up anew, in float64, where the squares of float32 are too large or too small for it."""
+    """Sum again, in float64, where float32 squares overflow or underflow."""
     total = float(sums.sum())
-    if UNDERFLOW <= total < math.inf:  # as at nearly every step
+    if UNDERFLOW <= total < math.inf:  # true at nearly every step
         return
     wrong = np.isinf(sums)
     if total < UNDERFLOW:
@@ -324,12 +325,12 @@ def _norms_of_rows(flat: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _is_read_in_place(tensor: Tensor, dtype: torch.dtype) -> bool:
-    """Whether torch reads a tensor of the CPU without a copy of all of it, of ``dtype``."""
+    """Whether torch reads a CPU tensor as ``dtype`` without copying all of it."""
     return tensor.dtype == dtype and has_no_gaps(tensor)
 
 
 def _chunks(tensor: Tensor) -> Iterator[Tensor]:
-    """Cut up what is about to be copied; 1-D, in any order."""
+    """Split a tensor before copying it; 1-D, in any order."""
     flat = flat_view(tensor)
     if flat is not None:
         yield from flat.split(CHUNK)

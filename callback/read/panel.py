@@ -1,15 +1,15 @@
-"""What is read of every parameter: the elements, and how they are laid out for batched arithmetic.
+"""The elements read of every parameter, and their layout for batched arithmetic.
 
 A parameter of at most ``max_sampled_elements`` elements is read whole. A larger one is read through
 a fixed sample of *lines*, runs of 16 neighbouring elements (64 bytes of float32, one cache line):
-the tensor is cut into equal strata and one line is drawn in each. The lines stay the same for the
-whole run, so that no curve carries resampling noise, and differ between parameters, so that what
-one sample misses another one need not. Equal strides would alias with rows, channels
-and kernel taps; drawn lines do not, and cost no more to read.
+the tensor is divided into equal strata and one line is drawn in each. The lines stay the same for
+the whole run, so curves carry no resampling noise, and differ between parameters, so what one
+sample misses another one can have. Equal strides would alias with rows, channels and kernel taps;
+random lines do not, and cost no more to read.
 
-The elements of all parameters lie one after the other in rows of 256. Each parameter starts a new
-row; the rest of its last row is zero. Row-wise operations therefore serve all parameters at once.
-Rows are worked on in blocks, which bounds the temporaries.
+The elements of all parameters are stored one after the other in rows of 256. Each parameter starts
+a new row; the rest of its last row is zero. Row-wise operations therefore serve all parameters at
+once. Rows are processed in blocks, which bounds the temporaries.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from .tensor_reader import TensorReader
 
 
 class Panel:
-    """The elements that are read of some parameters of one device.
+    """The elements read of some parameters of one device.
 
     Attributes:
         elements: Number of elements of each parameter, int64 ``[parameters]``.
         elements_read: How many of them are read, int64 ``[parameters]``.
         first_rows: Index of each parameter's first row, int64 ``[parameters]``.
-        row_elements: How many elements of each row are no padding, int64 ``[rows]``.
+        row_elements: Number of elements in each row without padding, int64 ``[rows]``.
         row_parameter: Index of each row's parameter, int64 ``[rows]``.
-        blocks: The rows, cut up.
+        blocks: The rows, in blocks.
         sampled: Indices of the parameters that are not read whole.
-        sampled_rows: Indices of the rows of these, int64.
-        first_sampled_rows: Where among them those of each of these begin, int64.
-        lines: Indices of the lines that are read of each parameter, int64; None for all elements.
+        sampled_rows: Indices of their rows, int64.
+        first_sampled_rows: Index in ``sampled_rows`` of the first row of each of them, int64.
+        lines: Indices of the lines read of each parameter, int64; None for all elements.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class Panel:
         """Choose the elements.
 
         Args:
-            parameters: Floating point, on one device.
-            names: Their names, for messages; what is read of a parameter follows from its name.
-            dtype: Of the values as they are read: float32, or float64.
+            parameters: Floating-point parameters on one device.
+            names: Their names, for messages, and to draw the samples.
+            dtype: Type of the values as they are read: float32, or float64.
             max_sampled_elements: Largest number of elements to read of one parameter; None for all.
-            parts: What is read of those parameters for which it is chosen elsewhere, by index.
+            parts: The parts to read of parameters that are sampled elsewhere, by index.
         """
         self._dtype = dtype
         self._device = parameters[0].device
@@ -103,7 +103,7 @@ class Panel:
 
         Args:
             total: As in :meth:`read`.
-            weights: One a parameter, as in :meth:`read`.
+            weights: One per parameter, as in :meth:`read`.
         """
         self._totals.clear()
         before = self.rows_before()
@@ -118,7 +118,7 @@ class Panel:
         return self._before
 
     def put_before(self, squares: npt.NDArray[np.float64]) -> None:
-        """Say that somebody else has filled :meth:`rows_before`.
+        """Declare that :meth:`rows_before` has been filled.
 
         Args:
             squares: Σb² over all elements of the parameters :attr:`sampled`.
@@ -145,10 +145,11 @@ class Panel:
         Args:
             block: One of :attr:`blocks`.
             quantity: Names the memory that is reused between calls.
-            tensors: One a parameter, of its shape, or what makes it; None reads as zeros.
-            total: What to compute over all elements of a tensor that is sampled, for
-                :meth:`totals`. It runs just before the tensor's lines are read: then they are in
-                the processor's cache, and the memory is gone through once.
+            tensors: One per parameter, with its shape, or a function that returns it; None reads as
+                zeros.
+            total: What to compute over all elements of a sampled tensor, for :meth:`totals`. It
+                runs just before the tensor's lines are read: then they are in the processor's
+                cache, and one pass over memory suffices.
 
         Returns:
             ``[rows, ROW]``, valid until the quantity's next read.
@@ -160,24 +161,24 @@ class Panel:
         if rows is None:
             rows = self._zeros(self._reader.block_rows)
         elif last_block is not block and len(block.padded_rows):
-            rows.index_fill_(0, block.padded_rows, 0)  # another block has elements there
+            rows.index_fill_(0, block.padded_rows, 0)  # left over from another block
         self._scratch[quantity] = (rows, block)
         self._fill(block, quantity, rows[: block.rows], tensors, total)
         return rows[: block.rows]
 
     def can_read_sparse(self, parameter: int, tensor: Tensor) -> bool:
-        """Whether a sparse tensor of a parameter need not be made dense to be read."""
+        """Whether a sparse tensor of a parameter can be read without making it dense."""
         return self._reader.can_read_sparse(parameter, tensor)
 
     def totals(self, quantity: str, length: int = 1) -> tuple[Tensor, list[int]]:
-        """Return what ``total`` gave in the last reads of a quantity, one after the other.
+        """Return the results of ``total`` in the last reads of a quantity, concatenated.
 
         Args:
-            quantity: As in :meth:`read`; that of :meth:`read_before` is called "before".
-            length: How many zeros a tensor has that was None.
+            quantity: As in :meth:`read`; for :meth:`read_before` it is "before".
+            length: Number of zeros for a tensor that was None.
 
         Returns:
-            The results for the parameters :attr:`sampled`, 1-D, and where each one starts in it.
+            The results for the parameters :attr:`sampled`, 1-D, and where each one starts.
         """
         zero = torch.zeros(length, dtype=self._dtype, device=self._device)
         parts = [self._totals.pop((quantity, i), zero) for i in self.sampled]
@@ -230,7 +231,7 @@ class Panel:
         tensors: Sequence[Source | None],
         total: Total | None,
     ) -> None:
-        """Compute the totals of a block's tensors at once, of a device, where that is possible."""
+        """Compute the totals of a block's tensors on a device at once, if possible."""
         if total not in (norms.partial_norms, norms.partial_sums):
             return
         order = 2.0 if total is norms.partial_norms else 1.0
@@ -247,15 +248,15 @@ class Panel:
             self._totals.update(zip(found, sums, strict=True))
 
     def _copied(self, block: Block, quantity: str, tensors: Sequence[Source | None]) -> Tensor:
-        """Return the rows of a block with the tensors that are read whole; no others are filled.
+        """Return a block's rows, filled only with the tensors that are read whole.
 
-        All quantities come through the same memory: thousands of tensors have one target each.
+        All quantities use the same memory: thousands of tensors have one target each.
         """
         rows, last_block = self._whole
         if rows is None:
             rows = self._zeros(self._reader.block_rows)
         elif last_block is not block:
-            rows.index_fill_(0, block.padded_rows, 0)  # another block has elements there
+            rows.index_fill_(0, block.padded_rows, 0)  # left over from another block
         self._whole = (rows, block)
         rows = rows[: block.rows]
         targets = self._targets(block, "", block.whole, rows)
@@ -265,7 +266,7 @@ class Panel:
     def _targets(
         self, block: Block, memory: str, pieces: Sequence[Piece], rows: Tensor
     ) -> list[Tensor]:
-        """Where in ``rows`` each piece goes; made once for each memory."""
+        """Where in ``rows`` each piece goes; computed once for each memory."""
         if memory not in block.targets:
             block.targets[memory] = self._reader.targets(pieces, rows)
         return block.targets[memory]

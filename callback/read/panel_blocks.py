@@ -1,4 +1,4 @@
-"""The rows of a panel cut into blocks, and what lies in each of them."""
+"""The rows of a panel divided into blocks, and the content of each block."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .sampling import elements_of
 
 
 class RowLayout:
-    """Which element of which parameter is where in the rows.
+    """Positions of the parameters' elements in the rows.
 
     Attributes:
-        elements: See :class:`.panel.Panel`. Likewise the next four.
-        elements_read: See there.
-        first_rows: See there.
-        row_elements: See there.
-        row_parameter: See there.
+        elements: See :class:`.panel.Panel`, as for the next four.
+        elements_read: See :class:`.panel.Panel`.
+        first_rows: See :class:`.panel.Panel`.
+        row_elements: See :class:`.panel.Panel`.
+        row_parameter: See :class:`.panel.Panel`.
     """
 
     def __init__(
@@ -36,9 +36,9 @@ class RowLayout:
 
         Args:
             sizes: Number of elements of each parameter.
-            lines: What is read of it; None for all.
+            lines: Lines read of each parameter; None for all elements.
             parts: See :class:`.panel.Panel`.
-            device: Of the parameters.
+            device: Device of the parameters.
         """
         self._lines = lines
         self._parts = parts
@@ -64,7 +64,7 @@ class RowLayout:
             )
 
     def blocks(self) -> list[Block]:
-        """Return the rows, cut up."""
+        """Return the rows, divided into blocks."""
         blocks = []
         most = BLOCK_ROWS if self._device.type == "cpu" else BLOCK_ROWS_OF_A_DEVICE
         for first_row in range(0, len(self.row_parameter), most):
@@ -94,10 +94,10 @@ class RowLayout:
     def _pieces(
         self, parameter: int, lines: Tensor | None, first_row: int, rows: int
     ) -> list[Piece]:
-        """What of one parameter lies in a block."""
+        """The pieces of one parameter in a block."""
         offset = (int(self.first_rows[parameter]) - first_row) * ROW
         read = int(self.elements_read[parameter])
-        # The parameter's elements [low, high) of those that are read lie in this block.
+        # The elements [low, high) among those read of the parameter are in this block.
         low, high = max(0, -offset), min(read, rows * ROW - offset)
         if parameter in self._parts:
             return self._scattered(parameter, offset, rows)
@@ -114,17 +114,17 @@ class RowLayout:
         if len(full):
             there = on_device(full, self._device)
             pieces.append(Piece(parameter, at, len(full) * LINE, 0, True, there))
-        if len(full) < len(chosen):  # the last line of the tensor is a short one
+        if len(full) < len(chosen):  # the last line of the tensor is shorter
             pieces.append(Piece(parameter, at + len(full) * LINE, n % LINE, n - n % LINE, True))
         return pieces
 
     def _scattered(self, parameter: int, offset: int, rows: int) -> list[Piece]:
-        """What of a part lies in a block; nothing, too, so that all of its tensor is gone through.
+        """The pieces of a part in a block, possibly empty, so all of its tensor is covered.
 
         Args:
-            parameter: Its index.
-            offset: Of its first row from that of the block, in elements.
-            rows: Of the block.
+            parameter: Index of the parameter.
+            offset: Offset of its first row from the block's first row, in elements.
+            rows: Number of rows of the block.
         """
         part = self._parts[parameter]
         at = part.positions + offset

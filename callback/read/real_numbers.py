@@ -1,7 +1,8 @@
 """Complex tensors as the real numbers they store.
 
-torch's optimizers step the real and the imaginary part of a complex parameter as two real numbers:
-``_single_tensor_adam`` and its like begin with ``torch.view_as_real``. They are read the same way.
+torch's optimizers update the real and the imaginary part of a complex parameter as two real
+numbers: ``_single_tensor_adam`` and similar functions start with ``torch.view_as_real``. So they
+are read the same way.
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ from ..optimizer_state.parameter_state import Source, read
 
 
 def as_real(tensor: Tensor) -> Tensor:
-    """Return a real tensor as it is, a complex one of shape ``[...]`` as real ``[..., 2]``.
+    """Return a real tensor unchanged, a complex one of shape ``[...]`` as real ``[..., 2]``.
 
-    That is a view, unless the tensor is a lazy conjugate.
+    The result is a view, unless the tensor is a lazy conjugate.
     """
     return view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
 def real_source(source: Source | None, is_complex: bool) -> Source | None:
-    """Do the same with a tensor of a parameter, or with what makes it.
+    """Do the same for a tensor of a parameter, or for a function that returns it.
 
     Args:
         source: The tensor.
-        is_complex: Whether the parameter is; then real tensors are refused when they are read,
+        is_complex: Whether the parameter is complex; real tensors are then refused on reading,
             because they do not have a number for each of the parameter's.
 
     Raises:

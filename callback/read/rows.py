@@ -1,4 +1,4 @@
-"""Rows of elements, and what a block of them is made of."""
+"""Rows of elements, and the parts of a block of rows."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Total = Callable[[Tensor, torch.dtype], Tensor]
 ROW = 256
 LINE = 16
 BLOCK_ROWS = 512
-# On a device each block costs its launches, and 4 MB for each quantity are little.
+# On a device, launches are paid per block, and 4 MB per quantity are little.
 BLOCK_ROWS_OF_A_DEVICE = 4096
 
 
 class Part(NamedTuple):
-    """Single elements that are read of a parameter, and where in its rows they go.
+    """Individual elements read of a parameter, and where in its rows they go.
 
     Attributes:
         elements: Indices in the parameter's memory order, int64.
-        positions: In the parameter's rows, ascending, int64.
+        positions: Positions in the parameter's rows, ascending, int64.
         rows: Number of its rows, at least 1.
     """
 
@@ -41,11 +41,12 @@ class Piece:
         parameter: Index of the parameter.
         at: Where the piece starts in the block, in elements.
         count: Number of elements.
-        start: First element in the parameter's memory order; None for a parameter that is copied
-            as a whole, whatever its strides.
+        start: First element in the parameter's memory order; None for a parameter that is copied as
+            a whole, with any strides.
         sampled: Whether the parameter is not read whole.
         lines: Indices of lines to read instead of consecutive elements, or None.
-        positions: Where in the block single elements go, whose indices are then in ``lines``.
+        positions: Positions in the block of individual elements, whose indices are then in
+            ``lines``.
     """
 
     parameter: int
@@ -59,7 +60,7 @@ class Piece:
 
 @dataclass(slots=True)
 class Block:
-    """Rows that are worked on together.
+    """Rows that are processed together.
 
     Attributes:
         first_row: Index of its first row among all rows.
@@ -68,9 +69,9 @@ class Block:
         parameters: Number of parameters with a row in it.
         row_parameter: Index of each row's parameter, counted from ``first_parameter``.
         whole: Pieces of the parameters that are copied as a whole.
-        parts: The other ones.
+        parts: The other pieces.
         padded_rows: Indices of its rows with padding.
-        targets: By name of some memory, where in it each piece goes.
+        targets: Where each piece goes, by name of the memory.
     """
 
     first_row: int

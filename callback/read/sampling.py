@@ -22,8 +22,8 @@ def chosen_elements(name: str, elements: int, most: int | None) -> npt.NDArray[n
     """Return the indices of the elements to read of a parameter, ascending; None for all.
 
     Args:
-        name: Of the parameter.
-        elements: Of the parameter.
+        name: Name of the parameter.
+        elements: Number of elements of the parameter.
         most: Largest number of elements to read; None for all.
     """
     lines = choose_lines(name, elements, most)
@@ -42,18 +42,18 @@ def choose_lines(name: str, elements: int, most: int | None) -> Tensor | None:
         return None
     lines = -(-elements // LINE)
     wanted = max(1, most // LINE)
-    # A generator of its own: training must see the same random numbers with and without us.
+    # Our own generator: training must see the same random numbers with and without the callback.
     seed = _SEED ^ zlib.crc32(name.encode("utf-8", "surrogatepass"))
     generator = torch.Generator("cpu").manual_seed(seed)
     jitter = torch.rand(wanted, generator=generator, dtype=torch.float64, device="cpu")
     order = torch.arange(wanted, device="cpu")
     chosen = ((order + jitter) * (lines / wanted)).long()
-    # Where two neighbours drew the same line, the second takes the next one that is free.
+    # If two neighbours drew the same line, the second takes the next free one.
     chosen = torch.cummax(chosen - order, 0).values + order
     return torch.minimum(chosen, lines - wanted + order)
 
 
 def elements_of(lines: Tensor, elements: int) -> int:
-    """Return how many elements some lines hold: the last line of a tensor may be a short one."""
+    """Return how many elements some lines hold: a tensor's last line may be shorter."""
     short = bool(lines[-1] >= elements // LINE)
     return len(lines) * LINE - (LINE - elements % LINE if short else 0)

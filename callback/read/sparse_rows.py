@@ -1,7 +1,7 @@
 """Sparse gradients of large parameters, read without a dense copy.
 
-The gradient of an embedding names the rows that it has; all others are 0. Functions that look at
-all of a tensor give here what they would give for the dense one, number by number.
+The gradient of an embedding lists the rows that it has; all others are 0. Functions that process a
+whole tensor return the same numbers here as for the dense one.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from . import norms
 
 
 def can_be_read(tensor: Tensor) -> bool:
-    """Whether a tensor is one of sparse rows, and those are not too long to be read by rows."""
+    """Whether a tensor consists of sparse rows that are short enough to be read by rows."""
     if not tensor.is_sparse or tensor.sparse_dim() != 1 or tensor.dense_dim() < 1:
         return False
     return 0 < _row_length(tensor) <= norms.ROW and len(tensor) > 0
 
 
 def partial_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return what :func:`.norms.partial_norms` gives for the dense tensor, which is contiguous.
+    """Return the result of :func:`.norms.partial_norms` for the dense, contiguous tensor.
 
     Args:
-        tensor: Coalesced, and one that :func:`can_be_read`.
-        dtype: As there.
+        tensor: A coalesced tensor that :func:`can_be_read`.
+        dtype: See :func:`.norms.partial_norms`.
     """
     length = _row_length(tensor)
     values = tensor.values().reshape(-1, length)
     if tensor.device.type != "cpu":
         return norms.partial_norms(values, dtype)
-    # A whole number of the rows that the dense tensor would be added up in.
+    # A multiple of the rows in which the dense tensor would be added up.
     at_once = norms.ROW // math.gcd(length, norms.ROW)
     at_once *= max(1, norms.CHUNK // (at_once * length))
-    # One for all parts: what is freed after each of them would stay with the process.
+    # One for all parts: memory freed after each of them would stay with the process.
     dense = values.new_zeros(min(at_once, len(tensor)), length)
     of_parts = [
         norms.long_norms(
@@ -44,20 +44,20 @@ def partial_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
         )
         for rows, there, start, stop in parts(tensor, at_once)
     ]
-    # Of all but the last nothing is left over, which has the norm 0.
+    # All parts but the last are full multiples: their remainder is empty, with norm 0.
     return torch.cat([*(part[:-1] for part in of_parts[:-1]), of_parts[-1]])
 
 
 def parts(tensor: Tensor, at_once: int) -> Iterator[tuple[int, Tensor, int, int]]:
-    """Cut up the rows of the dense tensor.
+    """Split the rows of the dense tensor.
 
     Args:
         tensor: See :func:`partial_norms`; on the CPU.
-        at_once: How many rows make a part; the last one may have less.
+        at_once: Number of rows per part; the last one may have fewer.
 
     Yields:
-        How many rows there are; which of them the tensor has, int64, 1-D; and from where to where
-        these are in its values.
+        The number of rows in the part; which of them the tensor has, int64, 1-D; and the start and
+        end of these in its values.
     """
     there = tensor.indices()[0].contiguous()
     firsts = range(0, len(tensor), at_once)
@@ -72,7 +72,7 @@ def elements(tensor: Tensor, indices: Tensor) -> Tensor:
 
     Args:
         tensor: See :func:`partial_norms`.
-        indices: In the order of the dimensions, int64, 1-D.
+        indices: In row-major order, int64, 1-D.
     """
     length = _row_length(tensor)
     rows = tensor.indices()[0]

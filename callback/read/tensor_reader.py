@@ -1,4 +1,4 @@
-"""Reads pieces of tensors into rows, however a tensor lies in memory."""
+"""Reads pieces of tensors into rows, in any memory layout."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class CaptureError(RuntimeError):
     """A tensor of a parameter could not be read; the message names the parameter.
 
     Attributes:
-        parameter: Its name.
+        parameter: Name of the parameter.
     """
 
     def __init__(self, parameter: str, reason: Exception) -> None:
-        """Say which parameter, and why."""
+        """Name the parameter and the reason."""
         super().__init__(f"parameter {parameter}: {reason}")
         self.parameter = parameter
 
 
 class TensorReader:
-    """Knows the shapes of some parameters, and the order in memory in which they are read.
+    """Knows the shapes of some parameters, and the memory order in which they are read.
 
     Attributes:
         block_rows: Number of rows of the largest block.
@@ -45,10 +45,10 @@ class TensorReader:
         """Look at the parameters.
 
         Args:
-            parameters: On one device.
+            parameters: Parameters on one device.
             names: Their names, for messages.
-            dtype: Of the rows.
-            reads_lines: Indices of those of which only lines are read.
+            dtype: Type of the rows.
+            reads_lines: Indices of the parameters read by lines.
             block_rows: See the attribute.
         """
         self._names = names
@@ -56,14 +56,14 @@ class TensorReader:
         self._device = parameters[0].device
         self._reads_lines = frozenset(reads_lines)
         self.block_rows = block_rows
-        # Only shapes and strides are kept: training frees and replaces tensors as it likes.
+        # Only shapes and strides are kept: training may free and replace tensors at any time.
         self._shapes = [parameter.shape for parameter in parameters]
         self._orders = [memory_order(parameter) for parameter in parameters]
         self._offsets: dict[tuple[str, int, int], tuple[tuple[int, ...], Tensor]] = {}
         self._made: tuple[str, int, Tensor] | None = None
 
     def tensor(self, quantity: str, parameter: int, source: Source) -> Tensor:
-        """Return the tensor of a source; what had to be made is kept for the next piece of it."""
+        """Return the tensor of a source; a computed one is kept for the next piece of it."""
         if isinstance(source, Tensor):
             return source
         if self._made is not None and self._made[:2] == (quantity, parameter):
@@ -78,7 +78,7 @@ class TensorReader:
         return tensor
 
     def forget(self) -> None:
-        """Let go of what had to be made."""
+        """Drop computed tensors."""
         self._made = None
 
     def copy(
@@ -92,9 +92,9 @@ class TensorReader:
 
         Args:
             quantity: As in :meth:`tensor`.
-            pieces: Of these tensors.
+            pieces: Pieces of these tensors.
             targets: From :meth:`targets`.
-            tensors: One a parameter.
+            tensors: One per parameter.
         """
         sources = [tensors[piece.parameter] for piece in pieces]
         given = [source for source in sources if isinstance(source, Tensor)]
@@ -121,7 +121,7 @@ class TensorReader:
                     raise self._error(parameter, error) from error
 
     def fill(self, quantity: str, piece: Piece, target: Tensor, tensor: Tensor) -> None:
-        """Read a piece of a tensor that is not copied as a whole, into its target."""
+        """Read a piece of a tensor that is not copied as a whole into its target."""
         assert piece.start is not None
         try:
             if tensor.is_sparse:
@@ -150,7 +150,7 @@ class TensorReader:
             raise self._error(piece.parameter, error) from error
 
     def fill_factored(self, piece: Piece, target: Tensor, source: Factored) -> None:
-        """Make a piece of what is kept as factors, in its target."""
+        """Compute a piece of a factored tensor into its target."""
         try:
             shape = self._shapes[piece.parameter]
             self._require_shape(source.shape, shape)
@@ -166,7 +166,7 @@ class TensorReader:
         """A tensor's elements in the order in which the weight is read, 1-D.
 
         Returns:
-            A view; None if that would be a copy.
+            A view; None if that requires a copy.
         """
         shape, order = self._shapes[parameter], self._orders[parameter]
         self._require_shape(tensor.shape, shape)
@@ -184,7 +184,7 @@ class TensorReader:
             )
 
     def _gathered(self, quantity: str, piece: Piece, tensor: Tensor) -> Tensor:
-        """Read a piece of a tensor that lies otherwise in memory than its weight, 1-D.
+        """Read a piece of a tensor whose memory order differs from its weight's, 1-D.
 
         A copy in the weight's order would be as large as the tensor.
         """
@@ -194,16 +194,16 @@ class TensorReader:
             offsets = known[1]
         else:
             offsets = self._offsets_of(piece, stride)
-            if piece.sampled:  # of few elements; else they may be as many as the tensor has
+            if piece.sampled:  # for a few elements; otherwise they may be as many as in the tensor
                 self._offsets[key] = (stride, offsets)
         span = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, stride, strict=True))
         return torch.index_select(tensor.as_strided((span,), (1,)), 0, offsets)
 
     def _offsets_of(self, piece: Piece, stride: tuple[int, ...]) -> Tensor:
-        """Where in memory the elements of a piece lie in a tensor of these strides, int64."""
+        """Memory offsets of a piece's elements in a tensor with these strides, int64."""
         shape, order = self._shapes[piece.parameter], self._orders[piece.parameter]
         left = self._indices_of(piece)
-        # From the dimension that runs slowest in the order of the weight's memory to the fastest.
+        # From the slowest to the fastest dimension of the weight's memory order.
         dimensions = list(range(len(shape)))
         if order is not None:
             dimensions.sort(key=lambda d: (-order[d], shape[d] != 1))
@@ -217,7 +217,7 @@ class TensorReader:
         return offsets
 
     def _indices_of(self, piece: Piece) -> Tensor:
-        """Which elements of its parameter a piece has, in the parameter's memory order, int64."""
+        """Indices of a piece's elements, in the parameter's memory order, int64."""
         assert piece.start is not None
         device = self._device
         if piece.positions is not None and piece.lines is not None:
@@ -228,7 +228,7 @@ class TensorReader:
         return torch.arange(piece.start, piece.start + piece.count, device=device)
 
     def can_read_sparse(self, parameter: int, tensor: Tensor) -> bool:
-        """Whether a sparse tensor of a parameter need not be made dense to be read."""
+        """Whether a sparse tensor of a parameter can be read without making it dense."""
         order = self._orders[parameter]
         return (
             parameter in self._reads_lines
@@ -252,7 +252,7 @@ class TensorReader:
                 shape, order = self._shapes[piece.parameter], self._orders[piece.parameter]
             elif piece.lines is not None:
                 shape = (piece.count // LINE, LINE)
-            # Half the memory of a view, which autograd keeps notes of: there may be thousands.
+            # Half the memory of a view, which autograd tracks: there may be thousands.
             target = torch.empty(0, dtype=rows.dtype, device=rows.device)
             targets.append(target.set_(memory, at, shape, order or contiguous_strides(shape)))
         return targets

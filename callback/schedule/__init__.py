@@ -1,1 +1,1 @@
-"""When a step is recorded, what that may cost, and what calls for a closer look."""
+"""When to record a step, what that may cost, and what triggers a closer look."""

@@ -1,8 +1,8 @@
-"""Gradient norms of the last steps, parameter by parameter, for the case that something happens.
+"""Gradient norms of the last steps, per parameter, in case something happens.
 
-Between records only the norms are known, and they are kept on the device. When the global norm
-jumps or is not finite, those of the last steps are handed out to be written, and the next steps are
-to be recorded in full: so what led to a spike is there, however seldom records are made.
+Between records only the norms are known, and they stay on the device. When the global norm jumps or
+is not finite, the norms of the last steps are handed out to be written, and the next steps are
+recorded in full. So the steps that led to a spike are available, however rare the records are.
 """
 
 from __future__ import annotations
@@ -27,26 +27,27 @@ KEPT_STEPS = 64
 DETAILED_STEPS = 16
 
 _LEAST_STEPS = 16
-# The standard deviation of a normal distribution is this many median absolute deviations.
+# The standard deviation of a normal distribution, in median absolute deviations.
 _ROBUST_SCALE = 1.4826
 
 
 class SpikeDetector:
-    """Tells an unusual norm from the ones before it, by what the rule about spikes asks for.
+    """Detects unusual norms by comparing with earlier ones, with the thresholds of the spike rule.
 
-    So what that rule speaks of has had its closer look, and what it calls usual has cost none.
+    So every spike that the rule reports has had its closer look, and no look is spent on norms that
+    the rule considers usual.
     """
 
     def __init__(self) -> None:
         """Start without norms."""
         self._logarithms: deque[float] = deque(maxlen=thresholds.SPIKE_WINDOW)
-        self._finite_steps = _LEAST_STEPS  # since the last one that was not
+        self._finite_steps = _LEAST_STEPS  # since the last norm that was not finite
 
     def is_unusual(self, norm: float) -> bool:
-        """Look at the norm of the next step.
+        """Check the norm of the next step.
 
-        Of those in a row that are not finite the first counts: they may stay so for good, whereas
-        finite ones that stay as high become the usual ones.
+        Only the first of several non-finite norms in a row counts, because they may stay so
+        forever; finite norms that stay high become the usual ones.
         """
         if not math.isfinite(norm):
             is_first = self._finite_steps >= _LEAST_STEPS
@@ -61,7 +62,7 @@ class SpikeDetector:
     def _is_spike(self, norm: float) -> bool:
         known = self._logarithms
         least = math.log(thresholds.SPIKE_LEAST_FACTOR)
-        # Medians are needed only of the few steps that could be spikes at all.
+        # Only the few steps that could be spikes at all need the medians.
         if norm <= 0 or len(known) < _LEAST_STEPS or math.log(norm) - min(known) <= least:
             return False
         usual = _median(sorted(known))
@@ -82,11 +83,11 @@ class _Step(NamedTuple):
 
 
 class GradientHistory:
-    """The last steps' norms, and whether the next steps call for a closer look."""
+    """The last steps' norms, and whether the next steps need a closer look."""
 
     def __init__(self) -> None:
         """Start without steps."""
-        # Norms from before clipping are no measure for those from after it.
+        # Norms before clipping cannot be compared with norms after it.
         self._detector, self._detector_of_given = SpikeDetector(), SpikeDetector()
         self._steps: deque[_Step] = deque(maxlen=KEPT_STEPS)
         self._on_their_way: deque[tuple[int, SpikeDetector, Tensor, torch.cuda.Event]] = deque()
@@ -105,17 +106,17 @@ class GradientHistory:
         """Keep a step.
 
         Args:
-            number: Of the step, if no step since the last :meth:`renumber` was skipped.
+            number: Step number, assuming that no step since the last :meth:`renumber` was skipped.
             squares: Σg² of each parameter, float64 ``[parameters]``; kept, not copied.
             present: Which parameters had a gradient.
-            skipped: On a device, whether the optimizer left this step out.
-            before_clip: The global norm before clipping, where it is known: it shows the jump.
+            skipped: On a device, whether the optimizer skipped this step.
+            before_clip: The global norm before clipping, if known: clipping hides a jump.
 
         Returns:
-            The global norm. On a device a 0-dim tensor: it is looked at when it has arrived, which
-            may be a step or two later. This never waits.
+            The global norm. On a device a 0-dim tensor, which is read once it has arrived, possibly
+            a step or two later. This never waits.
         """
-        if skipped is not None:  # the trainer's own, which it may free or write to
+        if skipped is not None:  # it belongs to the trainer, which may free or overwrite it
             skipped = skipped.detach().reshape(()).clone()
         self._steps.append(_Step(number, squares, present, skipped))
         norm: Scalar = (
@@ -128,7 +129,7 @@ class GradientHistory:
     def look_at_given(
         self, number: int, before_clip: Scalar, skipped: Tensor | None = None
     ) -> bool:
-        """Look at a norm that :meth:`add` did not compute; return whether there is one.
+        """Check a norm that :meth:`add` did not compute; return whether there is one.
 
         The arguments are those of :meth:`add`, and this never waits either.
         """
@@ -139,30 +140,30 @@ class GradientHistory:
 
     @property
     def is_due(self) -> bool:
-        """Whether something has happened, so that :meth:`take` has an answer."""
+        """Whether something has happened, and :meth:`take` has an answer."""
         return self._is_due
 
     def wants_detail(self, step: int) -> bool:
-        """Whether a step is to be recorded whatever the schedule says."""
+        """Whether to record a step regardless of the schedule."""
         return step <= self._detailed_until
 
     def take_jumps(self) -> list[int]:
-        """Return the numbers of the steps at which something happened, since the last call."""
+        """Return the steps at which something has happened since the last call."""
         jumps, self._jumps = self._jumps, []
         return jumps
 
     def clear(self) -> None:
-        """Forget the kept steps: their parameters are other ones now."""
+        """Forget the kept steps: the parameters have changed."""
         self._steps.clear()
         self._is_due = False
 
     def renumber(self, skipped: int) -> None:
-        """Leave out the steps that turned out to be skipped, and number the others accordingly.
+        """Drop the steps that turned out to be skipped, and renumber the others.
 
         Waits for the device, if there are any.
 
         Args:
-            skipped: How many steps since the last call were skipped, kept or not.
+            skipped: Number of steps skipped since the last call, kept or not.
         """
         if not skipped:
             return
@@ -199,7 +200,7 @@ class GradientHistory:
     def _look_at(
         self, detector: SpikeDetector, number: int, norm: Scalar, skipped: Tensor | None
     ) -> None:
-        # A scaler probes for the largest scale: gradients that it rejects are nothing unusual.
+        # A scaler probes for the largest scale: gradients that it rejects are not unusual.
         if skipped is not None:
             if isinstance(norm, Tensor) and not norm.is_cuda:
                 norm = float(norm)

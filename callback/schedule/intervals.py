@@ -1,36 +1,36 @@
-"""When a step is recorded."""
+"""When to record a step."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# About so many records a run, if it is not shorter than that.
+# Approximate number of records per run, unless the run is shorter.
 _RECORDS_OF_A_RUN = 200
-# Where the length of a run is not known, it is taken to be just over: 200 records of the first 200
+# If the length of a run is unknown, it is assumed to be about to end: 200 records of the first 200
 # steps, of the first 400 ..., down to one in 50.
 _INTERVALS = (1, 2, 5, 10, 20, 50)
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Steps 1, 2, 4, 8 ..., every multiple of an interval, and the last one where it is known.
+    """Steps 1, 2, 4, 8 ..., every multiple of an interval, and the last step if it is known.
 
-    The first steps decide whether a learning rate is too high, so they are looked at closely.
+    The first steps show whether a learning rate is too high, so they are recorded densely.
 
     Attributes:
-        every_n_steps: The interval, at least 1; None where it follows from the length of the run.
-        total_steps: How many steps the run will have, or None.
+        every_n_steps: The interval, at least 1; None if it follows from the length of the run.
+        total_steps: How many steps the run will take, or None.
     """
 
     every_n_steps: int | None
     total_steps: int | None = None
 
     def last_step(self, start: int = 0) -> int | None:
-        """Return the number of the last step, if it is known.
+        """Return the number of the last step, if known.
 
         Args:
-            start: How many steps had been taken when the first one was looked at. Where the run is
-                over by then, ``total_steps`` is taken for the steps of this session.
+            start: Number of steps taken before recording started. If the run should already be over
+                by then, ``total_steps`` is taken as the number of steps of this session.
         """
         if self.total_steps is None or self.total_steps > start:
             return self.total_steps
@@ -40,9 +40,9 @@ class Schedule:
         """Return the interval at a step.
 
         Args:
-            step: Its number.
-            start: How many steps had been taken when the first one was looked at: a resumed run
-                begins as densely as a new one.
+            step: The step number.
+            start: Number of steps taken before recording started: a resumed run starts as densely
+                as a new one.
         """
         if self.every_n_steps is not None:
             return self.every_n_steps
@@ -52,11 +52,11 @@ class Schedule:
         return next((n for n in _INTERVALS if taken <= n * _RECORDS_OF_A_RUN), _INTERVALS[-1])
 
     def records(self, after: int, until: int, start: int = 0) -> float:
-        """Return about how many records there are to be of the steps ``after`` + 1 to ``until``.
+        """Return the approximate number of records scheduled for steps ``after`` + 1 to ``until``.
 
         Args:
-            after: A number of a step.
-            until: A later one.
+            after: A step number.
+            until: A later step number.
             start: As in :meth:`interval`.
         """
         if self.every_n_steps is not None or self.total_steps is not None:
@@ -72,8 +72,8 @@ class Schedule:
         """Whether to record this step, counted from 1.
 
         Args:
-            step: Its number.
-            stretch: How many times longer than wanted the interval is to be.
+            step: The step number.
+            stretch: Factor by which to lengthen the interval.
             start: As in :meth:`interval`.
         """
         return (
@@ -85,11 +85,12 @@ class Schedule:
 
 
 def choose(every_n_steps: int | None, total_steps: int | None) -> Schedule:
-    """Build a schedule from what the user said.
+    """Build a schedule from the user's arguments.
 
     Args:
-        every_n_steps: The interval; None for 100 to 200 records a run where ``total_steps`` is
-            known, and every step of a run of up to 200; else for one that grows from 1 to 50.
-        total_steps: How many steps the run will have, or None.
+        every_n_steps: The interval. None means 100 to 200 records per run if ``total_steps`` is
+            known, and every step of a run of up to 200; otherwise an interval that grows from 1 to
+            50.
+        total_steps: How many steps the run will take, or None.
     """
     return Schedule(every_n_steps, total_steps)

@@ -1,4 +1,4 @@
-"""Keeps what recording costs below a share of the training time, by recording less often."""
+"""Keeps the cost of recording below a share of the training time, by recording less often."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import math
 
 from .intervals import Schedule
 
-# What a short run may take, whatever its share: without that it would have too few records to tell
-# anything, and nobody wants these seconds saved.
+# What a short run may take, whatever its share: without it there would be too few records to show
+# anything, and these seconds are not worth saving.
 ALLOWANCE_SECONDS = 10.0
 
-# What records after jumps of the gradient may take, beside their share.
+# What records after jumps of the gradient may take, in addition to their share.
 _SECONDS_OF_LOOKS = 10.0
-# Where the length of a run is not known: how much of that the first so many steps may take, so that
-# a run that ends soon has its records, too.
+# If the length of a run is unknown: the part of the allowance that the first steps may use. A run
+# that ends early then has its records, too.
 _SHARES_OF_ALLOWANCE = ((200, 0.6), (400, 0.8), (1000, 1.0))
 
 _WEIGHT_OF_NEWEST = 0.3
-# What the steps between records take counts first, but records keep this much of the share: else a
-# run of very short steps would have none.
+# The cost of steps between records counts first, but records keep this much of the share: otherwise
+# a run of very short steps would have none.
 _LEAST_SHARE_OF_RECORDS = 0.5
 _LONGEST_STRETCH = 2.0**20
-# How seldom the gradient norm is computed at most, where steps take a fraction of a millisecond.
+# Longest interval between gradient norms, if steps take a fraction of a millisecond.
 _RAREST_NORM = 64
-# What takes so many times as long as usual is the machine's doing: a disk, or other programs.
+# A time longer than usual by this factor is due to the machine: a disk, or other programs.
 _MOST_TIMES_USUAL = 5.0
 
 
@@ -31,45 +31,45 @@ class OverheadBudget:
     """Learns what a record costs and how long a step takes.
 
     Up to a *horizon*, which is ``total_steps`` or 200, 400 and then 1,000 steps, a run may take
-    :data:`ALLOWANCE_SECONDS`, or a part of them, and ``max_overhead`` of the training time; what is
-    left of that is spread evenly over the records that are left. After the last horizon
-    ``max_overhead`` counts, and what is left of the seconds is spread over as many steps again.
-    Records are made less often where that is too little, and gradient norms computed.
+    :data:`ALLOWANCE_SECONDS`, or a part of them, plus ``max_overhead`` of the training time; the
+    remainder is spread evenly over the remaining records. After the last horizon only
+    ``max_overhead`` counts, and the remaining seconds are spread over as many steps again. If that
+    is not enough, records and gradient norms become less frequent.
     """
 
     def __init__(self, max_overhead: float | None, schedules: tuple[Schedule, ...]) -> None:
         """Start without measurements.
 
         Args:
-            max_overhead: Largest share of the training time that the callback may take; None for
-                any.
-            schedules: That ask for records.
+            max_overhead: Largest share of the training time that the callback may take; None for no
+                limit.
+            schedules: The schedules that ask for records.
         """
         self.max_overhead = max_overhead
         self._schedules = schedules
         self._start: int | None = None
         self._horizons: list[tuple[int, float]] = []  # with the seconds allowed up to there
-        self._record = _Average(forgets_first=True)  # it allocates the memory
+        self._record = _Average(forgets_first=True)  # the first one allocates the memory
         self._step = _Average()
         self._spent = 0.0
         self._spent_on_records = 0.0
         self._spent_on_looks = 0.0
         self._between = _Total()  # steps without a record
-        self._norms = _Total()  # of these steps
+        self._norms = _Total()  # part of these steps
         self._norm_interval = 1
         self._trained = 0.0
-        self._owed = 0.0  # seconds of records that nobody asked for, after the horizon
+        self._owed = 0.0  # seconds of unscheduled records, after the horizon
 
     @property
     def start(self) -> int:
-        """How many steps had been taken before the first one that was seen."""
+        """Number of steps taken before the first one seen."""
         return self._start or 0
 
     def begin_at(self, step: int, *, again: bool = False) -> None:
-        """Say which step comes first; later calls do nothing, unless they say so.
+        """Set which step comes first; later calls have no effect unless ``again`` is set.
 
         Args:
-            step: Its number.
+            step: The step number.
             again: Whether an earlier call was mistaken.
         """
         if self._start is not None and not again:
@@ -85,46 +85,47 @@ class OverheadBudget:
             self._horizons = [(last, ALLOWANCE_SECONDS)]
 
     def begin_anew(self) -> None:
-        """Let the next step be the first one: steps are counted from another number now."""
+        """Treat the next step as the first one: the step count was reset."""
         self._start = None
 
     @property
     def allows_closer_look(self) -> bool:
-        """Whether the steps after a jump are recorded, whatever the schedules say.
+        """Whether to record the steps after a jump, regardless of the schedules.
 
-        Longer intervals make up for them, as long as jumps are few. Where a gradient jumps all the
-        time, these records end when they have taken as much as all others may take.
+        Longer intervals compensate for them, if jumps are rare. If the gradient keeps jumping,
+        these records end once they have taken as much as all others may take.
         """
         if self.max_overhead is None:
             return True
         return self._spent_on_looks <= _SECONDS_OF_LOOKS + self.max_overhead * self._trained
 
     def interval(self, step: int) -> int:
-        """The interval that the schedules ask for at a step."""
+        """The interval that the schedules request at a step."""
         return min(schedule.interval(step, self.start) for schedule in self._schedules)
 
     def add_training(self, seconds: float) -> None:
-        """Count a step of training, without what the callback did in it."""
+        """Count the duration of a training step, without the callback's share."""
         self._trained += seconds
         self._step.add(seconds)
 
     def add_outside(self, seconds: float) -> None:
-        """Count what the callback took outside of steps."""
+        """Count the callback's time outside of steps."""
         self._spent += seconds
 
     def add_norm(self, seconds: float) -> None:
-        """Say how much of what :meth:`add_own` counts between records was the gradient norm's."""
+        """Report how much of the time in :meth:`add_own` between records the gradient norm took."""
         self._norms.add(seconds)
 
     def add_own(self, step: int, seconds: float, *, recorded: bool, asked_for: bool = True) -> None:
-        """Count what the callback took of a step, whatever it did.
+        """Count the callback's total time for a step.
 
         Args:
-            step: Its number.
-            seconds: All of it: hooks, norms, a record, writing. Of a record that takes many times
-                as long as usual only a part counts.
-            recorded: Whether it made a record.
-            asked_for: Whether the schedules asked for that, rather than a jump of the gradient.
+            step: The step number.
+            seconds: The total: hooks, norms, a record, writing. A record that takes many times
+                longer than usual only counts in part.
+            recorded: Whether the step was recorded.
+            asked_for: Whether the schedules asked for the record, rather than a jump of the
+                gradient.
         """
         if not recorded:
             self._spent += seconds
@@ -144,16 +145,16 @@ class OverheadBudget:
                 self._owed = max(0.0, self._owed - seconds)
 
     def stretch(self, step: int) -> int:
-        """Return how many times longer than wanted the interval between records is to be.
+        """Return the factor by which to lengthen the interval between records.
 
-        A power of two, so that the steps of a longer interval are among those of a shorter one.
+        A power of two, so the steps of a longer interval are among those of a shorter one.
 
         Args:
-            step: The last one.
+            step: The last step.
         """
         if self.max_overhead is None or not self._record.mean or not self._step.mean:
             return 1
-        bare, norm = self._bare_and_norm()  # rows are written now and then
+        bare, norm = self._bare_and_norm()  # rows are written from time to time
         between = bare + norm / self._norm_interval
         record = max(0.0, self._record.mean - between)
         share = self.max_overhead * self._step.mean
@@ -172,16 +173,16 @@ class OverheadBudget:
             seconds = max(_LEAST_SHARE_OF_RECORDS * share, share - between)
             needed = record / (seconds * self.interval(step))
             if self._owed:
-                needed *= 2  # each interval makes up for one of them
+                needed *= 2  # each interval compensates for one of them
         return _power_of_two(needed, _LONGEST_STRETCH)
 
     def norm_interval(self, step: int) -> int:
-        """Return how many steps apart the gradient norm is to be computed between records.
+        """Return the interval between gradient norms, in steps between records.
 
-        A power of two: 1 where there is time for each of them.
+        A power of two: 1 if there is time for all of them.
 
         Args:
-            step: The last one.
+            step: The last step.
         """
         if self.max_overhead is None or not self._step.mean or not self._norms.count:
             return 1
@@ -201,15 +202,15 @@ class OverheadBudget:
         return self._norm_interval
 
     def _horizon(self, step: int) -> int | None:
-        """The first one after a step, if there is one."""
+        """The first horizon after a step, if there is one."""
         return next((end for end, _ in self._horizons if step < end), None)
 
     def _wanted(self, step: int, horizon: int) -> float:
-        """How many records the schedules ask for up to a horizon."""
+        """Number of records that the schedules request up to a horizon."""
         return max(s.records(step, horizon, self.start) for s in self._schedules)
 
     def _seconds_left(self, step: int) -> float:
-        """What may still be taken up to the next horizon, or at once after the last one."""
+        """The time left up to the next horizon, or after the last one the time left now."""
         assert self.max_overhead is not None
         end, allowance = next(
             (one for one in self._horizons if step < one[0]), (step, self._horizons[-1][1])
@@ -218,7 +219,7 @@ class OverheadBudget:
         return allowance + self.max_overhead * time - self._spent
 
     def _bare_and_norm(self) -> tuple[float, float]:
-        """What a step between records takes without its gradient norm, and what the norm takes."""
+        """Durations of a step between records without its gradient norm, and of the norm."""
         norms, between = self._norms, self._between
         bare = max(0.0, between.seconds - norms.seconds) / max(1, between.count)
         return bare, norms.seconds / max(1, norms.count)
@@ -229,7 +230,7 @@ def _power_of_two(needed: float, most: float) -> int:
 
 
 class _Total:
-    """Seconds, added up and counted."""
+    """A sum of seconds, and their count."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -241,7 +242,7 @@ class _Total:
 
 
 class _Average:
-    """Of seconds, the newest of which weigh most."""
+    """A running average of seconds that gives the newest the most weight."""
 
     def __init__(self, *, forgets_first: bool = False) -> None:
         self.mean = 0.0

@@ -1,1 +1,1 @@
-"""What of a parameter is in this process, where several of them train one model."""
+"""Which part of a parameter this process has, if several processes train one model."""

@@ -1,4 +1,4 @@
-"""Parts of parameters that are DTensors, as fully_shard and tensor parallelism make them."""
+"""Parts of DTensor parameters, as created by fully_shard and tensor parallelism."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class DTensorShard(Shard):
         """Find out which elements are here.
 
         Args:
-            name: Of the parameter, for messages.
+            name: Name of the parameter, for messages.
             parameter: A DTensor.
-            first_rank: The first one of all processes that take part: of several meshes that have
-                the parameter, the one of this process counts.
+            first_rank: The lowest rank of all participating processes: if several meshes have the
+                parameter, only this rank's mesh counts.
 
         Raises:
-            ValueError: If the parameter is cut up in a way that is not known here.
+            ValueError: If the parameter's sharding is not supported.
         """
         self.shape = parameter.shape
         self._placements = tuple(parameter.placements)
@@ -55,7 +55,7 @@ class DTensorShard(Shard):
         expected = tuple(map(len, self._indices))
         if tuple(part.shape) != expected:
             raise ValueError(
-                f"parameter {name} is cut up in a way that is not known here: "
+                f"parameter {name} is sharded in an unsupported way: "
                 f"{self._placements} of {tuple(self.shape)} should leave {expected} on this rank, "
                 f"which has {tuple(part.shape)}"
             )
@@ -69,18 +69,18 @@ class DTensorShard(Shard):
         return len(self._indices[0]) if self.is_here and len(self.shape) > 1 else 0
 
     def is_partial(self, gradient: Any) -> bool:
-        """Whether a gradient is placed otherwise than its parameter, such as not yet added up."""
+        """Whether a gradient's placement differs from its parameter's, e.g. is not yet reduced."""
         return tuple(gradient.placements) != self._placements
 
     def redistributed(self, gradient: Any) -> Tensor:
-        """Return a gradient as its parameter is placed. All processes of the mesh must call it."""
+        """Return a gradient with its parameter's placement. All of the mesh must call it."""
         placed: Tensor = gradient.redistribute(placements=self._placements)
         return placed
 
     @torch.no_grad()
     def _local(self, tensor: Any) -> Tensor:
         part = tensor.to_local()
-        # The result of a redistribution may be on its way.
+        # The result of a redistribution may not have arrived yet.
         arrived: Tensor = part.wait() if hasattr(part, "wait") else part
         return arrived
 
@@ -115,12 +115,12 @@ def _cut(size: int, cuts: Sequence[tuple[Any, int, int]]) -> Int64s:
     """Return the indices along one dimension that are here.
 
     Args:
-        size: Of the dimension.
-        cuts: Placements, the number of parts, and which one is here, in the order of the mesh.
+        size: Size of the dimension.
+        cuts: Placement, number of parts, and index of the part here, in the order of the mesh.
     """
     indices = torch.arange(size, device="cpu")
     for placement, parts, at in cuts:
-        # Cut up by another axis of the mesh before: of each of those pieces a part.
+        # If another mesh axis has already split it: one part of each of those pieces.
         pieces = indices.chunk(getattr(placement, "split_factor", 1))
         taken = [chunks[at] for p in pieces if at < len(chunks := p.chunk(parts))]
         indices = torch.cat(taken) if taken else indices[:0]

@@ -1,4 +1,4 @@
-"""Parts of parameters that lie in one flat parameter, as FullyShardedDataParallel makes them."""
+"""Parts of parameters in a flat parameter, as created by FullyShardedDataParallel."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class FlatShard(Shard):
     """Consecutive elements of a parameter: FullyShardedDataParallel with ``use_orig_params``."""
 
     def __init__(self, shape: torch.Size, start: int, count: int) -> None:
-        """Say which elements are here.
+        """Set which elements are here.
 
         Args:
-            shape: Of the whole parameter.
-            start: The first one, in the order of the indices.
-            count: How many.
+            shape: Shape of the whole parameter.
+            start: Index of the first element, in the order of the indices.
+            count: Number of elements.
         """
         self.shape = shape
         self.is_here = count > 0
@@ -48,8 +48,8 @@ class FlatShard(Shard):
 def flat_shards(modules: Iterable[nn.Module]) -> dict[int, FlatShard]:
     """Return the shards of FullyShardedDataParallel modules by the id of the parameter.
 
-    Only those with ``use_orig_params=True`` have parameters that an optimizer can be given one by
-    one; torch/distributed/fsdp/_flat_param.py says which elements they are.
+    Only modules with ``use_orig_params=True`` have individual parameters for an optimizer;
+    torch/distributed/fsdp/_flat_param.py defines which elements they are.
     """
     found: dict[int, FlatShard] = {}
     for module in modules:

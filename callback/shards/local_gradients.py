@@ -1,4 +1,4 @@
-"""Gradients of sharded parameters, as far as they are here."""
+"""This process's part of the gradients of sharded parameters."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .shards import Shard
 
 
 class LocalGradients:
-    """The gradients of some parameters as they are here, fetched once a step.
+    """This process's part of some parameters' gradients, fetched once per step.
 
-    A gradient that tensor parallelism has not added up yet is added up here, in an operation that
-    all processes of its mesh take part in: so they must all ask at the same steps.
+    A gradient that tensor parallelism has not reduced yet is reduced here, in an operation that
+    needs all processes of its mesh: so they must all ask at the same steps.
     """
 
     def __init__(self, parameters: Sequence[Tensor], shards: Sequence[Shard]) -> None:
@@ -25,11 +25,11 @@ class LocalGradients:
         self._known: list[Tensor | None] | None = None
 
     def forget(self) -> None:
-        """Fetch them anew the next time."""
+        """Fetch the gradients again next time."""
         self._known = None
 
     def fetch(self) -> list[Tensor | None]:
-        """Return them, one a parameter."""
+        """Return the gradients, one per parameter."""
         if self._known is None:
             self._known = [
                 None if parameter.grad is None else self._fetch(parameter.grad, shard)
@@ -38,7 +38,7 @@ class LocalGradients:
         return self._known
 
     def of(self, parameter: Tensor) -> Tensor | None:
-        """Return that of one parameter."""
+        """Return the gradient of one parameter."""
         return self.fetch()[self._index[id(parameter)]]
 
     @staticmethod

@@ -1,9 +1,9 @@
-"""Which part of a parameter this process has, where training is spread over several processes.
+"""Which part of a parameter this process has, if training is spread over several processes.
 
-A :class:`Shard` turns a tensor of the optimizer (weight, gradient, state) into the plain tensor of
-the elements that are here, and says which elements of the whole parameter these are. Where several
-processes have the same elements one of them has them here, and for the others nothing is here: what
-the processes add up counts every element once.
+A :class:`Shard` turns a tensor of the optimizer (weight, gradient, state) into a plain tensor of
+the elements that are here, and tells which elements of the whole parameter these are. If several
+processes have the same elements, they are assigned to one process and the others have none: sums
+over the processes count every element once.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ..read.sampling import chosen_elements
 
 
 class Sample(NamedTuple):
-    """What of the sample of a whole parameter is here.
+    """The part of a whole parameter's sample that is here.
 
     Attributes:
-        elements: Indices into the part that is here, in its memory order, int64.
-        rows: In which row of 256 elements of the whole sample each of them is, ascending, int64.
+        elements: Indices into this process's part, in its memory order, int64.
+        rows: Row of 256 elements in the whole sample that each of them is in, ascending, int64.
         total_rows: Number of rows of the whole sample.
     """
 
@@ -38,7 +38,7 @@ class Sample(NamedTuple):
     total_rows: int
 
     def as_part(self) -> Part:
-        """Return how these elements lie in rows: each row holds those of one row of the whole."""
+        """Return how these elements are laid out: each row holds those of one row of the whole."""
         numbers, starts, of = np.unique(self.rows, return_index=True, return_inverse=True)
         if not len(numbers):
             return Part(self.elements, self.elements, 1)
@@ -46,17 +46,17 @@ class Sample(NamedTuple):
 
     @property
     def row_numbers(self) -> Int64s:
-        """Which rows of the whole the rows of :meth:`as_part` are, ascending."""
+        """Index in the whole sample of each row of :meth:`as_part`, ascending."""
         return np.unique(self.rows)
 
 
 class Shard(ABC):
-    """The part of one parameter that is here.
+    """The part of one parameter that this process has.
 
     Attributes:
-        shape: Of the whole parameter.
-        is_here: Whether any element is.
-        cuts_rows: Whether a row along the first dimension may lie in several processes.
+        shape: Shape of the whole parameter.
+        is_here: Whether any element is here.
+        cuts_rows: Whether a row along the first dimension may be split over several processes.
     """
 
     shape: torch.Size
@@ -70,15 +70,15 @@ class Shard(ABC):
 
     @property
     def rows_here(self) -> int:
-        """How many rows along the first dimension are here, where they are not cut."""
+        """Number of rows along the first dimension that are here, if they are not split."""
         return self.shape[0] if self.is_here and len(self.shape) > 1 else 0
 
     def local(self, tensor: Tensor) -> Tensor:
-        """Return the elements of a tensor of the parameter's shape that are here, plain."""
+        """Return the elements here of a tensor of the parameter's shape, as a plain tensor."""
         return self._local(tensor) if self.is_here else _nothing(tensor)
 
     def sample(self, name: str, part: Tensor, most: int | None) -> Sample | None:
-        """Return what is here of the sample of the whole parameter; None where all is read.
+        """Return the part here of the whole parameter's sample; None if all elements are read.
 
         Args:
             name: Of the parameter.
@@ -108,9 +108,9 @@ class Shard(ABC):
         return alive
 
     def state(self, state: ParameterState | None) -> ParameterState | None:
-        """Return a state with plain tensors; None where nothing is here, or it is in other parts.
+        """Return a state with plain tensors; None if none is here, or if it is split differently.
 
-        What has to be made on demand of a whole tensor cannot be made of a part.
+        State computed on demand from a whole tensor cannot be computed from a part.
         """
         if state is None or not self.is_here:
             return None
@@ -131,7 +131,7 @@ class Shard(ABC):
         return self._local(source) if isinstance(source, Tensor) else None
 
     def _fits(self, source: Source) -> bool:
-        """Whether a tensor of the state is cut up as its parameter is."""
+        """Whether a tensor of the state is split like its parameter."""
         return isinstance(source, Tensor)
 
     @abstractmethod
@@ -139,17 +139,17 @@ class Shard(ABC):
 
     @abstractmethod
     def _find(self, elements: Int64s, part: Tensor) -> Int64s:
-        """Where elements of the whole parameter are in ``part``; -1 for those that are not."""
+        """Positions of elements of the whole parameter in ``part``; -1 for missing ones."""
 
     @abstractmethod
     def _mark_rows(self, gradient: Tensor, alive: Flags) -> None: ...
 
 
 class WholeShard(Shard):
-    """A parameter that is whole in each process, or in one: then this says whether it is this."""
+    """A parameter that is whole in each process, or in one: then this tells whether it is here."""
 
     def __init__(self, shape: torch.Size, is_here: bool) -> None:
-        """Say which of the processes counts it."""
+        """Set whether this process counts it."""
         self.shape = shape
         self.is_here = is_here and shape.numel() > 0
         self.cuts_rows = False
@@ -164,7 +164,7 @@ class WholeShard(Shard):
         return source
 
     def state(self, state: ParameterState | None) -> ParameterState | None:
-        """Return a state as it is; None where nothing is here."""
+        """Return a state unchanged; None if the parameter is not here."""
         return state if self.is_here else None
 
     def _find(self, elements: Int64s, part: Tensor) -> Int64s:
@@ -175,7 +175,7 @@ class WholeShard(Shard):
 
 
 def nonzero_rows(rows: Tensor) -> Flags:
-    """Return which indices of the first dimension have an element that is not 0."""
+    """Return which indices of the first dimension have a nonzero element."""
     found: Flags = norms.nonzero_rows(rows).cpu().numpy()
     return found
 
@@ -185,7 +185,7 @@ def _nothing(tensor: Tensor) -> Tensor:
 
 
 def _plain(number: Any) -> Any:
-    """Return a number that an optimizer keeps; NaN where no process has it whole."""
+    """Return a number that an optimizer keeps; NaN if no process has it whole."""
     if not hasattr(number, "placements"):
         return number
     is_whole = all(placement.is_replicate() for placement in number.placements)

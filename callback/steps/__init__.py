@@ -1,1 +1,1 @@
-"""One step from its beginning to its record."""
+"""One step, from its start to its record."""

@@ -1,4 +1,4 @@
-"""Which step is recorded, and how: the step count, the schedules and what the budget leaves."""
+"""Decides which steps to record, and how: the step count, the schedules and the time budget."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _STEPS_BETWEEN_BUDGETS = 16
 
 
 class StepCount:
-    """How many steps were taken, as the optimizer counts them, or the user does.
+    """The number of steps taken, counted by the optimizer or by the user.
 
     Attributes:
         number: The count.
-        follows_optimizer: Whether the optimizer's own count is the one that counts.
-        is_exact: Whether the count is known, which it may not be in other processes.
+        follows_optimizer: Whether the optimizer's own count is used.
+        is_exact: Whether the count is known; other processes may not know theirs.
     """
 
     def __init__(self, state: OptimizerState, initial_step: int | None) -> None:
         """Start.
 
         Args:
-            state: Of the optimizer, whose own count it reads where there is one.
+            state: The optimizer's adapter, which reads the optimizer's own count if there is one.
             initial_step: The user's count; None to follow the optimizer's.
         """
         self.number = initial_step or 0
@@ -38,16 +38,17 @@ class StepCount:
         self._steps_taken: Callable[[], int | None] = state.steps_taken
 
     def set(self, number: int) -> None:
-        """Follow the user's count from now on."""
+        """Use the user's count from now on."""
         self.number = number
         self.follows_optimizer = False
         self._is_known = self.is_exact = True
 
     def read(self, *, goes_on: bool) -> int:
-        """Continue from the optimizer's own count, which says where a resumed run stands.
+        """Continue from the optimizer's own count, which tells where a resumed run stands.
 
         Args:
-            goes_on: Whether this count goes on by itself; else the optimizer is asked every time.
+            goes_on: Whether this count advances by itself; if not, the optimizer is asked every
+                time.
         """
         if not self._is_known:
             taken = self._steps_taken()
@@ -57,11 +58,11 @@ class StepCount:
         return self.number
 
     def read_anew(self) -> None:
-        """Ask the optimizer the next time: its count may be another one now."""
+        """Ask the optimizer next time: its count may have changed."""
         self._is_known = not self.follows_optimizer
 
     def release(self) -> None:
-        """Keep the optimizer alive no longer, and ask it as long as it is."""
+        """Stop keeping the optimizer alive, but still ask it while it lives."""
         reference = self._optimizer
 
         def steps_taken() -> int | None:
@@ -72,18 +73,18 @@ class StepCount:
 
 
 class Agenda:
-    """Decides what is recorded of the coming step.
+    """Decides what to record of the coming step.
 
     Attributes:
         enabled: Whether steps are followed at all.
-        count: Of the steps.
-        schedule: Of the records.
-        budget: What the callback may take of the training time, and has taken.
-        stretch: How many times longer than wanted the interval between records is.
-        norm_interval: Every how many steps the gradient norm is computed.
-        history: Gradient norms of the last steps; None where they are not wanted.
-        catches_up: Whether the next step is recorded whatever the schedules say, as the first
-            one is, and the one after a checkpoint was loaded.
+        count: The step count.
+        schedule: Which steps have a record.
+        budget: The training time the callback may take, and has taken.
+        stretch: Factor by which the interval between records is longer than requested.
+        norm_interval: Interval between gradient norms, in steps.
+        history: Gradient norms of the last steps; None if they are not wanted.
+        catches_up: Whether the next step is recorded regardless of the schedules, like the first
+            step and the first one after a checkpoint is loaded.
     """
 
     def __init__(
@@ -97,9 +98,9 @@ class Agenda:
         """Start before the first step.
 
         Args:
-            count: Of the steps.
-            schedule: Of the records.
-            histogram_schedule: Of the histograms.
+            count: The step count.
+            schedule: Which steps have a record.
+            histogram_schedule: Which records have histograms.
             max_overhead: Largest share of the training time that the callback may take, or None.
             history: Gradient norms of the last steps, or None.
         """
@@ -107,7 +108,7 @@ class Agenda:
         self.count = count
         self.schedule = schedule
         self._histogram_schedule = histogram_schedule
-        # A limit of all of the time is none, so that what is recorded does not depend on a clock.
+        # A limit of 1 means no budget, so the recorded steps do not depend on a clock.
         self.budget = OverheadBudget(
             None if max_overhead == 1 else max_overhead, (schedule, histogram_schedule)
         )
@@ -116,24 +117,24 @@ class Agenda:
         self.catches_up = True
 
     def is_due(self, step: int) -> bool:
-        """Whether a step is recorded."""
+        """Whether to record a step."""
         return self.is_asked_for(step) or self._looks_closer(step)
 
     def is_asked_for(self, step: int) -> bool:
-        """Whether a step is recorded by the schedules, rather than for a jump of the gradient."""
+        """Whether the schedules ask for a step, rather than a jump of the gradient."""
         due = self.schedule.is_due(step, self.stretch, self.budget.start)
         return due or self._asks_for_histograms(step)
 
     def wants_histograms(self, step: int) -> bool:
-        """Whether the record of a step has histograms."""
+        """Whether a step's record includes histograms."""
         return self._asks_for_histograms(step) or self._looks_closer(step)
 
     def wants_norm(self, step: int) -> bool:
-        """Whether the gradient norm of a step is computed, recorded or not."""
+        """Whether to compute a step's gradient norm, recorded or not."""
         return self.history is not None and step % self.norm_interval == 0
 
     def adapt(self, *, recorded: bool) -> None:
-        """Record less often if the last step took too much, or more often again."""
+        """Record less often if the last step took too long, or more often again."""
         step = self.count.number
         if recorded or step % _STEPS_BETWEEN_BUDGETS == 0:
             if recorded:
@@ -142,7 +143,7 @@ class Agenda:
                 self.norm_interval = self.budget.norm_interval(step)
 
     def restart(self) -> None:
-        """A checkpoint was loaded: the optimizer's count is another one now."""
+        """React to a loaded checkpoint, which changes the optimizer's count."""
         self.count.read_anew()
         self.catches_up = True
         if self.count.follows_optimizer:

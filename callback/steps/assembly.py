@@ -1,4 +1,4 @@
-"""What follows the steps of an optimizer, put together from the user's arguments."""
+"""Assembles everything that follows an optimizer's steps from the user's arguments."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 
 class Assembly(NamedTuple):
-    """All of it.
+    """The assembled parts.
 
     Attributes:
-        opening: Begins to write.
-        tools: What a step is made with.
+        opening: Opens the event file.
+        tools: The parts that a step uses.
         steps: Begins and ends each step.
     """
 
@@ -49,11 +49,11 @@ class Assembly(NamedTuple):
 
 
 def agenda_of(arguments: Arguments, state: OptimizerState) -> Agenda:
-    """Decide when to record.
+    """Set up when to record.
 
     Args:
-        arguments: The user's.
-        state: Of the optimizer, which counts its steps.
+        arguments: The user's arguments.
+        state: The optimizer's adapter, which reads its step count.
     """
     every_n_steps, total_steps = arguments.every_n_steps, arguments.total_steps
     histograms_every = arguments.histograms_every_n_steps
@@ -74,18 +74,18 @@ def assemble(
     placement: Placement,
     agenda: Agenda,
 ) -> Assembly:
-    """Put together what follows the steps, and choose by whom a step is taken.
+    """Assemble the parts, and choose the class that handles a step.
 
     Args:
-        arguments: The user's.
-        optimizer: Whose steps are recorded.
+        arguments: The user's arguments.
+        optimizer: The optimizer to record.
         state: Its adapter.
         placement: What this process records.
-        agenda: When.
+        agenda: Decides when to record.
 
     Raises:
-        ValueError: If the optimizer has no parameter of the model.
-        OSError: If the place to write to cannot be written to.
+        ValueError: If the optimizer holds no parameter of the model.
+        OSError: If the output folder cannot be written to.
     """
     notices = Notices()
     with lasting_tensors():
@@ -122,7 +122,7 @@ def assemble(
 def _records(
     arguments: Arguments, optimizer: Optimizer, state: OptimizerState, placement: Placement
 ) -> ParameterRecords:
-    """Find what there is to record."""
+    """Find out what there is to record."""
     optional = schema.OPTIONAL_QUANTITIES if arguments.normalized_update else ()
     return ParameterRecords(
         arguments.named_parameters,
@@ -137,7 +137,7 @@ def _records(
 def _opening(
     arguments: Arguments, placement: Placement, parameters: FollowedParameters, notices: Notices
 ) -> Opening:
-    """Claim a place to write to, where this process writes."""
+    """Claim an output folder, if this process writes."""
     copies: Copies | None = None
     if placement.may_have_copies and arguments.log_dir is not None:
         watched = [(w.name, w.shape) for w in parameters.records.parameters.watched]
@@ -149,16 +149,16 @@ def _opening(
 
 
 def _findings(arguments: Arguments, notices: Notices) -> Findings | None:
-    """Look at what is recorded, where the user wants that."""
+    """Diagnose the records, if the user asked for it."""
     if arguments.on_finding is None:
         return None
-    from .findings import Findings  # rules are loaded only where they are wanted
+    from .findings import Findings  # load the rules only if they are needed
 
     return Findings(arguments.total_steps, arguments.on_finding, notices)
 
 
 def _gain(arguments: Arguments) -> GainRatio | None:
-    """Evaluate the loss around recorded steps, where the user says how."""
+    """Evaluate the loss around recorded steps, if the user gave a closure."""
     if arguments.loss_closure is None:
         return None
     assert isinstance(arguments.model, nn.Module)

@@ -1,4 +1,4 @@
-"""What happens around ``optimizer.load_state_dict()``."""
+"""Handles ``optimizer.load_state_dict()``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .notices import Notices
 
 
 class Checkpoints:
-    """Lets the agenda start anew where a checkpoint is loaded, and compares types and settings."""
+    """Restarts the agenda after a checkpoint is loaded, and compares types and settings."""
 
     def __init__(
         self,
@@ -28,10 +28,10 @@ class Checkpoints:
         """Start without a checkpoint.
 
         Args:
-            agenda: Starts anew.
-            parameters: Have the optimizer's state.
-            failures: Contains what fails.
-            notices: Get what the checkpoint has changed.
+            agenda: Restarted after a load.
+            parameters: Give access to the optimizer's state.
+            failures: Contains failures.
+            notices: Receive what the checkpoint has changed.
         """
         self._agenda = agenda
         self._parameters = parameters
@@ -41,11 +41,11 @@ class Checkpoints:
         self._settings: Sequence[Numbers] = ()
 
     def before_load(self, _: Optimizer, state_dict: dict[str, Any]) -> None:
-        """Look at a checkpoint: the hook before it is loaded."""
+        """Look at a checkpoint, in the hook before it is loaded."""
         self._failures.run(LOADING, "looking at a checkpoint", lambda: self._look_at(state_dict))
 
     def after_load(self, *_: object) -> None:
-        """Follow the optimizer's count, and compare: the hook after a checkpoint was loaded."""
+        """Follow the optimizer's count and compare, in the hook after a checkpoint is loaded."""
         self._agenda.restart()
         self._failures.run(LOADING, "comparing a checkpoint", self._compare)
 

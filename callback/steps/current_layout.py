@@ -1,4 +1,4 @@
-"""The layout of the records, made anew where the optimizer's state is another one than before."""
+"""The layout of the records, rebuilt when the optimizer's state changes."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ StorageOfParameters = Sequence[Storage | None]
 class CurrentLayout:
     """Describes what is recorded.
 
-    The tensors of an optimizer's state are known only after a step, and a checkpoint may bring
+    The tensors of an optimizer's state are known only after a step, and a checkpoint may add
     others.
 
     Attributes:
-        layout: Of the last record; None before the first one.
+        layout: Layout of the last record; None before the first one.
     """
 
     def __init__(self, quantities: Sequence[schema.Quantity], fit: FormulaFit) -> None:
         """Describe nothing yet.
 
         Args:
-            quantities: Those to make histograms of, beside further tensors of the state.
-            fit: Looks whether the optimizer's formula fits what is measured.
+            quantities: Quantities to make histograms of, besides additional state tensors.
+            fit: Checks whether the optimizer's formula fits the measured update.
         """
         self.layout: schema.Layout | None = None
         self._fit: FormulaFit | None = fit
@@ -50,13 +50,13 @@ class CurrentLayout:
 
     @property
     def notice(self) -> str | None:
-        """A sentence to warn the user with, where there have been too many layouts."""
+        """A sentence to warn the user with, if there have been too many layouts."""
         if len(self._ids) <= schema.MOST_LAYOUTS:
             return None
         return (
             f"the names, shapes or types of the recorded tensors have changed more than "
             f"{schema.MOST_LAYOUTS} times: the tab shows the newest {schema.MOST_LAYOUTS} sets of "
-            "them. Where these are different models, give each a callback and a log_dir of its own"
+            "them. If these are different models, give each its own callback and log_dir"
         )
 
     def begin_anew(
@@ -65,9 +65,10 @@ class CurrentLayout:
         """Describe these parameters from now on.
 
         Args:
-            parameters: What is recorded.
-            elements_read: Of each parameter.
-            order: Where each parameter is among those of all measurements, int64 ``[parameters]``.
+            parameters: The recorded parameters.
+            elements_read: Number of elements read of each parameter.
+            order: Position of each parameter among those of all measurements, int64
+                ``[parameters]``.
         """
         self._parameters = parameters
         self._elements_read = elements_read
@@ -75,15 +76,15 @@ class CurrentLayout:
         self._storage, self._described = [], None
 
     def forget(self) -> None:
-        """Let go of the parameters; nothing but the layout can be asked for."""
+        """Let go of the parameters; only the layout remains available."""
         self._parameters = Parameters((), (), ())
         self._fit = None
 
     def before_step(self, groups: Sequence[Mapping[str, Any]]) -> None:
-        """Note what a step may change of what its formula needs.
+        """Save the inputs of the formula that a step may change.
 
         Args:
-            groups: Of the optimizer.
+            groups: The optimizer's parameter groups.
         """
         if self._fit is not None:
             self._fit.before_step(
@@ -93,7 +94,7 @@ class CurrentLayout:
     def leave_out(
         self, statistics: npt.NDArray[np.float32], requested_rms: npt.NDArray[np.float64]
     ) -> None:
-        """Make NaN of what the optimizer does not have, and of what its formula does not fit.
+        """Set to NaN what the optimizer does not define, and what its formula does not fit.
 
         Args:
             statistics: float32 ``[parameters, statistics]``, changed in place.
@@ -104,27 +105,27 @@ class CurrentLayout:
             self._fit.check(statistics, self.layout, requested_rms)
 
     def quantities(self, others: Sequence[str] | None = None) -> list[schema.Quantity]:
-        """Return those that have histograms.
+        """Return the quantities that have histograms.
 
         Args:
-            others: Further tensors of the state; those of the layout by default.
+            others: Additional state tensors; by default those of the layout.
         """
         others = self._others if others is None else others
         return [*self._quantities, *map(schema.state_quantity, others)]
 
     def is_another(self, storage: StorageOfParameters) -> bool:
-        """Whether the state has other tensors than before, or there is no layout yet.
+        """Whether the state's tensors have changed, or there is no layout yet.
 
         Args:
-            storage: How the state of each parameter is stored, measurement by measurement.
+            storage: How each parameter's state is stored, measurement by measurement.
         """
         return self.layout is None or storage != self._storage
 
     def describe(self, state: OptimizerState, storage: StorageOfParameters) -> list[str]:
-        """Make a new layout if there is something else to describe; return the further tensors.
+        """Make a new layout if something has changed; return the additional state tensors.
 
         Args:
-            state: Of the optimizer.
+            state: The optimizer's adapter.
             storage: See :meth:`is_another`.
         """
         if self.is_another(storage):
@@ -136,7 +137,7 @@ class CurrentLayout:
         """Describe the tensors that the optimizer has in any process; all must call this.
 
         Args:
-            state: Of the optimizer.
+            state: The optimizer's adapter.
             storage: See :meth:`is_another`.
             ranks: The processes.
         """
@@ -145,13 +146,13 @@ class CurrentLayout:
         self._set(state, sorted({key for keys, _ in found for key in keys}), types)
 
     def keep(self, storage: StorageOfParameters) -> None:
-        """Take this for what the layout describes."""
+        """Save the storage that the layout describes."""
         self._storage = storage
 
     def _by_group(
         self, state: OptimizerState, storage: StorageOfParameters
     ) -> list[Mapping[str, str]]:
-        """Return in what types each group's state is stored."""
+        """Return the types that store each group's state."""
         groups = [w.group for w in self._parameters.watched]
         by_group: list[list[Storage | None]] = [[] for _ in state.optimizer.param_groups]
         for i, group in zip(self._order, groups, strict=True):
@@ -176,5 +177,5 @@ class CurrentLayout:
 
 
 def other_keys(storage: StorageOfParameters) -> list[str]:
-    """Return the names of the tensors of a state that have no name of their own here."""
+    """Return the keys of the state tensors that have no predefined quantity."""
     return sorted({key for s in storage if s is not None for key, _ in s.others})

@@ -1,4 +1,4 @@
-"""Failures are contained: as little as possible is given up, and training goes on."""
+"""Contains failures: disables as little as possible, so training continues."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .agenda import Agenda
 from .followed_parameters import FollowedParameters
 from .notices import Notices
 
-# Parts that fail, and are given up, each on its own.
+# Parts that can fail and are disabled separately.
 STEPS, RECORDS, NORMS = "steps", "records", "gradient norms"
 WRITING, LOADING = "event files", "checks of checkpoints"
 DIAGNOSIS = "findings"
@@ -22,19 +22,19 @@ GAIN, STALE = "gain ratios", "checks for stale gradients"
 BATCHES = "saved batches"
 CLEARED = "checks for cleared gradients"
 
-LEFT_OUT = "are left out from now on, training goes on"
-ENDED = "nothing more is recorded, training goes on"
+LEFT_OUT = "are left out from now on; training continues"
+ENDED = "nothing more is recorded; training continues"
 READS_LESS = "from now on fewer elements of each parameter are read"
 
-# After so many failures in a row the event file is given up.
+# The event file is abandoned after this many failures in a row.
 _FAILED_WRITES = 10
 
 
 class Containment:
-    """Runs what must not end training, and remembers what is given up.
+    """Runs code that must not end training, and remembers what is disabled.
 
     Attributes:
-        raises: Whether a failure is raised all the same, as the user wants it.
+        raises: Whether to raise failures after all, as the user asked.
     """
 
     def __init__(
@@ -49,11 +49,12 @@ class Containment:
         """Start without failures.
 
         Args:
-            agenda: Ended where nothing more can be recorded.
-            parameters: Read less of, or left out, where that is enough.
-            notices: Get what failed and what follows from it.
+            agenda: Ended if nothing more can be recorded.
+            parameters: Sampled less, or excluded, if that is enough.
+            notices: Receive failures and their consequences.
             raises: Whether to raise a failure.
-            agreement: Where other processes have to know first.
+            agreement: The agreement with the other processes, if they must learn of a failure
+                first.
         """
         self.raises = raises
         self._agenda = agenda
@@ -64,15 +65,15 @@ class Containment:
         self._failed_writes = 0
 
     def run(self, part: str, doing: str, function: Callable[[], None]) -> bool:
-        """Run something that must not end training; return whether it succeeded.
+        """Run a function that must not end training; return whether it succeeded.
 
         Args:
-            part: That is given up if it fails; not run where that has happened before.
-            doing: What it does, for the message.
-            function: Is run, such that its tensors can be written to in any mode.
+            part: The part to disable if it fails; the function is skipped if the part is disabled.
+            doing: What the function does, for the message.
+            function: Runs so that its tensors can be written to in any autograd mode.
 
         Raises:
-            Exception: Where failures are to be raised.
+            Exception: If failures are to be raised.
         """
         if part in self._disabled:
             return False
@@ -84,17 +85,18 @@ class Containment:
                 function()
             return True
         except Exception as error:
-            # Elsewhere, because what is kept of the error in this frame would keep itself alive.
+            # In another function, because a reference to the error in this frame would form a
+            # cycle.
             if not self._handle(part, doing, error):
                 raise
             return False
 
     def is_disabled(self, part: str) -> bool:
-        """Whether a part was given up."""
+        """Whether a part is disabled."""
         return part in self._disabled
 
     def disable(self, part: str) -> str:
-        """Give a part up; return what to say of it."""
+        """Disable a part; return what to say about it."""
         self._disabled.add(part)
         if part == RECORDS:
             self._parameters.records.release()
@@ -102,25 +104,25 @@ class Containment:
         return f"{part} {LEFT_OUT}"
 
     def notice(self, message: str, kind: str) -> None:
-        """Warn of what is no failure, once for each kind."""
+        """Warn about something other than a failure, once per kind."""
         self._notices.warn_once(message, kind)
 
     def forget_failed_writes(self) -> None:
-        """Something was written: failures before it are no reason to give the event file up."""
+        """Reset the count of failed writes, because a write succeeded."""
         self._failed_writes = 0
 
     def _handle(self, part: str, doing: str, error: Exception) -> bool:
-        """Do what is to be done about a failure; return False to raise it."""
+        """Handle a failure; return False to raise it."""
         if self._agreement is not None and part in (STEPS, RECORDS, NORMS):
             self._agreement.add(self._failure(part, doing, error))
-            _free_memory(error)  # it is kept until the others have been told
+            _free_memory(error)  # it is kept until the other processes know of it
             return True
         if self.raises:
             self._agenda.enabled = False
             return False
         failure = self._failure(part, doing, error)
         outcome = self._give_up(failure)
-        # A disk that is full is warned of once for records, and once more where some are lost.
+        # A full disk causes one warning for records, and another once some are lost.
         of = doing if part == WRITING else getattr(error, "parameter", "")
         kind = f"{part}: {outcome} {of}"
         self._notices.warn_once(f"{failure.what}; {outcome}", kind)
@@ -137,7 +139,7 @@ class Containment:
         )
 
     def _give_up(self, failure: Failure) -> str:
-        """Disable as little as possible, and say what."""
+        """Disable as little as possible, and return what."""
         part, error = failure.part, failure.error
         if part == RECORDS:
             with contextlib.suppress(Exception):
@@ -147,31 +149,31 @@ class Containment:
         if part == WRITING and isinstance(error, OSError):
             self._failed_writes += 1
             if self._failed_writes < _FAILED_WRITES:
-                return "training goes on, and so do attempts to write"
+                return "training and attempts to write continue"
         if part in (RECORDS, NORMS, LOADING, DIAGNOSIS, GAIN, STALE, BATCHES, CLEARED):
             return self.disable(part)
         if self._agreement is not None:
-            self._agreement.stops = True  # the others are told with the next step
+            self._agreement.stops = True  # the others learn of it at the next step
         else:
             self._agenda.enabled = False
         return ENDED
 
     def _record_less(self, failure: Failure) -> str | None:
-        """Read less, or leave a parameter out; say which, or return None where neither helps."""
+        """Read less, or exclude a parameter; say which, or return None if neither helps."""
         if failure.is_out_of_memory:
             _free_memory(failure.error)
             return READS_LESS if self._parameters.shrink() else None
         if isinstance(failure.error, CaptureError) and self._parameters.exclude(failure.parameter):
             self._parameters.follow()
-            return "that parameter is recorded no more, the others are"
+            return "that parameter is no longer recorded; the others are"
         return None
 
 
 @contextlib.contextmanager
 def lasting_tensors() -> Iterator[None]:
-    """Let tensors be made that can be written to later, whatever mode the training is in.
+    """Create tensors that can be written to later, whatever autograd mode training is in.
 
-    One made under ``torch.inference_mode()`` can be written to in that mode alone.
+    A tensor created under ``torch.inference_mode()`` can only be written to in that mode.
     """
     if not torch.is_inference_mode_enabled():
         yield
@@ -184,7 +186,7 @@ def _is_out_of_memory(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
             return True
-        # The CPU has no exception of its own for it.
+        # The CPU has no specific exception for it.
         if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
             return True
         error = error.__cause__
@@ -192,7 +194,7 @@ def _is_out_of_memory(error: BaseException | None) -> bool:
 
 
 def _free_memory(error: BaseException | None) -> None:
-    """Drop the tensors that the calls which failed still hold."""
+    """Drop the tensors that the failed calls still hold."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__

@@ -1,4 +1,4 @@
-"""What the rules find while training goes on, on its way to the user."""
+"""Passes findings to the user while training runs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ Reaction = Literal["warn"] | Callable[[Finding], object]
 
 
 class Findings:
-    """Applies the rules to what is written, and hands out what is new after the step."""
+    """Applies the rules to what is written, and reports new findings after the step."""
 
     def __init__(self, total_steps: int | None, reaction: Reaction, notices: Notices) -> None:
         """Start without findings.
 
         Args:
-            total_steps: How many steps the run will have, if that is known.
-            reaction: A function that is called with each, or "warn" of errors and warnings.
-            notices: Warn.
+            total_steps: How many steps the run will take, if known.
+            reaction: A function to call with each finding, or "warn" to warn of errors and
+                warnings.
+            notices: Issue the warnings.
         """
         self._diagnosis = LiveDiagnosis(total_steps)
         self._reaction = reaction
@@ -43,10 +44,10 @@ class Findings:
         """Look at what is written.
 
         Args:
-            rows: Of the steps since the last call.
-            record: Of the last of them, if it has one.
-            parameters: Of the record.
-            step: Its number.
+            rows: Rows of the steps since the last call.
+            record: Record of the last of these steps, if any.
+            parameters: The recorded parameters.
+            step: The step number.
         """
         self._diagnosis.add_rows(rows)
         layout = parameters.records.layout
@@ -61,10 +62,10 @@ class Findings:
             )
 
     def hand_out(self) -> None:
-        """Hand out what is new; outside of what is contained, so that a user can end training.
+        """Report new findings. Failures are not contained here, so a user can end training.
 
         Raises:
-            Exception: What the user's function raises.
+            Exception: Whatever the user's function raises.
         """
         findings, self._new = self._new, []
         for finding in findings:

@@ -1,4 +1,4 @@
-"""The optimizer that is followed, its records and gradient norms, as its parameters change."""
+"""The followed optimizer, its records and gradient norms, as its parameters change."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from .parameter_records import ParameterRecords
 
 
 class FollowedParameters:
-    """The optimizer, and what is known of the parameters that it has now.
+    """The optimizer and its current parameters.
 
     Attributes:
-        optimizer: Whose steps are recorded.
+        optimizer: The recorded optimizer.
         state: Its adapter.
-        records: What is measured of the parameters.
-        norms: Of the gradients of all of the optimizer's parameters.
-        is_on_cuda: Whether any parameter is on a GPU that CUDA drives.
+        records: Measures the recorded parameters.
+        norms: Gradient norms of all of the optimizer's parameters.
+        is_on_cuda: Whether any parameter is on a CUDA device.
         is_on_device: Whether any parameter is not on the CPU.
-        overwrites_gradients: Whether a step changes gradients, so that they are read before it.
+        overwrites_gradients: Whether a step changes gradients, so they must be read before it.
     """
 
     def __init__(
@@ -37,12 +37,12 @@ class FollowedParameters:
         """Look at the parameters.
 
         Args:
-            optimizer: Whose steps are recorded.
+            optimizer: The optimizer to record.
             state: Its adapter.
-            records: Of its parameters.
-            placement: What of them is here.
-            history: Cleared when the parameters are other ones; or None.
-            notices: Get what is noticed of the parameters.
+            records: Measures its parameters.
+            placement: Which part of them this process has.
+            history: Cleared when the parameters change; or None.
+            notices: Receive observations about the parameters.
         """
         self.optimizer = optimizer
         self.state = state
@@ -54,11 +54,11 @@ class FollowedParameters:
 
     @property
     def names(self) -> list[str]:
-        """Of the recorded parameters, in the order of the layout."""
+        """Names of the recorded parameters, in layout order."""
         return [watched.name for watched in self.records.parameters.watched]
 
     def follow(self) -> None:
-        """Look at the gradients of the parameters that there are now, and say what is noticed."""
+        """Follow the gradients of the current parameters, and report observations."""
         self._look_at_gradients()
         followed = self.records.followed
         self.is_on_cuda = any(p.is_cuda for p in followed)
@@ -72,9 +72,9 @@ class FollowedParameters:
         self._warn(*self.records.notices)
 
     def follow_new_ones(self) -> bool:
-        """Follow what the optimizer was given; return whether its parameters are other ones.
+        """Follow parameters added to the optimizer; return whether its parameters have changed.
 
-        One that took another's place counts, too: the other would be kept, and its gradient read.
+        A replaced parameter counts, too: otherwise the old one would be kept and its gradient read.
         """
         if self._ids_now() == self._ids:
             return False
@@ -82,7 +82,7 @@ class FollowedParameters:
         return True
 
     def before_step(self) -> None:
-        """Read what a step is about to change."""
+        """Read what the step is about to change."""
         if self.records.refresh():
             self.follow()
         self._warn(self.records.layout_notice)
@@ -99,19 +99,19 @@ class FollowedParameters:
         return True
 
     def exclude(self, name: str) -> bool:
-        """Record a parameter no more; return whether others are left.
+        """Stop recording a parameter; return whether others are left.
 
-        :meth:`follow` has to be called then.
+        :meth:`follow` must be called afterwards.
         """
         return self.records.exclude(name)
 
     def forget_gradients(self) -> None:
-        """Let go of the gradients of a step."""
+        """Drop a step's gradients."""
         if self.records.gradients is not None:
             self.records.gradients.forget()
 
     def release(self) -> None:
-        """Keep nothing of the training alive; only the layout can be asked for."""
+        """Keep nothing of the training alive; only the layout remains available."""
         self.records.forget()
         del self.optimizer, self.state, self.norms, self._placement, self._history
 

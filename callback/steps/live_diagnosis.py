@@ -1,4 +1,4 @@
-"""Diagnosis while training: what the rules newly find in what has been recorded so far."""
+"""Diagnosis during training: new findings in the records so far."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from tb_adam_plugin.diagnosis.rules.registry import RULES, STATISTICS_NEEDED
 
 from ..write.step_rows import StepRows
 
-# Rules look at the start of a run and at its last records. What lies between is let go when there
-# are so many of them, half of it at a time.
+# Rules look at the start of a run and at its last records. Once there are this many, half of the
+# records in between are dropped.
 _MOST_RECORDS = 512
 _MOST_STEPS = 65_536
 _KEPT_AT_START = 16
-# Rules about a setting, which does not end where its steps do.
+# Rules about a setting, which persists when the affected steps end.
 _ONCE = frozenset(rule.id for rule in RULES if rule.once)
 
 
 class LiveDiagnosis:
-    """Collects what is recorded, and applies the rules to it at each record."""
+    """Collects records, and applies the rules at each one."""
 
     def __init__(self, total_steps: int | None) -> None:
-        """Start with nothing.
+        """Start empty.
 
         Args:
-            total_steps: How many steps the run will have, if that is known.
+            total_steps: How many steps the run will take, if known.
         """
         self._total_steps = total_steps or 0
         self._layout: schema.Layout | None = None
@@ -40,7 +40,7 @@ class LiveDiagnosis:
         self._records = _Table(_MOST_RECORDS)
         self._steps = _Table(_MOST_STEPS)
         self._diagnosis: Diagnosis | None = None
-        self._told: dict[str, Severity] = {}  # the worst of each rule
+        self._told: dict[str, Severity] = {}  # worst severity reported by each rule
         self._seen: dict[str, float] = {}  # last step of each rule's findings
 
     def add_rows(self, rows: StepRows) -> None:
@@ -48,7 +48,7 @@ class LiveDiagnosis:
         columns = dict(zip(rows.columns.names, rows.table.T, strict=True))
         if len(rows.table):
             if rows.table[0, 0] <= self._steps.last("step"):
-                self._steps = _Table(_MOST_STEPS)  # numbered anew
+                self._steps = _Table(_MOST_STEPS)  # the step count was reset
             self._steps.extend(columns)
 
     def add_record(
@@ -63,16 +63,15 @@ class LiveDiagnosis:
         """Add a recorded step.
 
         Args:
-            layout: Of the statistics.
-            step: Its number.
+            layout: Layout of the statistics.
+            step: The step number.
             wall_time: Seconds since the epoch.
             statistics: float32 ``[parameters, statistics]``.
-            names: Of the hyperparameters.
+            names: Names of the hyperparameters.
             hyperparameters: float64 ``[groups, names]``.
 
         Returns:
-            What is found for the first time, begins anew after it had ended, or is more severe than
-            before.
+            Findings that are new, start again after they had ended, or have become more severe.
         """
         if layout is not self._layout:
             known = None if self._layout is None else self._layout.parameters
@@ -141,7 +140,7 @@ def _named(columns: dict[str, npt.NDArray[Any]], kind: str) -> dict[str, npt.NDA
 
 
 class _Table:
-    """Columns that grow together; a column that is new, or left out, is filled with NaN."""
+    """Columns that grow together; new or missing columns are filled with NaN."""
 
     def __init__(self, most_rows: int) -> None:
         self._most_rows = most_rows
@@ -149,7 +148,7 @@ class _Table:
         self._columns: dict[str, npt.NDArray[Any]] = {}
 
     def extend(self, columns: dict[str, npt.NDArray[Any]]) -> None:
-        """Add rows, as many as the columns have."""
+        """Add rows; all columns have the same number."""
         count = len(next(iter(columns.values())))
         if self._rows + count > self._most_rows:
             self._let_go(count)
@@ -168,11 +167,11 @@ class _Table:
         self._rows = end
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
-        """The columns, as long as there are rows."""
+        """The columns, cut to the rows in use."""
         return {name: values[: self._rows] for name, values in self._columns.items()}
 
     def last(self, name: str) -> float:
-        """The last value of a column; -infinity without any."""
+        """The last value of a column; -infinity if it is empty."""
         return float(self._columns[name][self._rows - 1]) if self._rows else -np.inf
 
     def _let_go(self, count: int) -> None:

@@ -1,4 +1,4 @@
-"""Warnings to the user, each of them once."""
+"""Warnings to the user, each issued once."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import warnings
 
 
 class Notices:
-    """Warns, and remembers of what.
+    """Issues warnings, and remembers them.
 
     Attributes:
-        in_training: Whether a warning comes from within a training step, which it must not end
-            even where warnings are errors.
+        in_training: Whether warnings come from within a training step, which they must not end even
+            if warnings are errors.
     """
 
     def __init__(self) -> None:
-        """Start without warnings, before training."""
+        """Start before training, with no warnings issued."""
         self.in_training = False
         self._given: set[str] = set()
 
     def warn_once(self, message: str, kind: str | None = None) -> None:
-        """Warn, once for each message, or for each kind of them.
+        """Warn once per message, or once per kind.
 
         Args:
             message: A sentence for the user.
-            kind: What tells it from others; the message itself by default.
+            kind: Key that identifies repeated warnings; the message itself by default.
 
         Raises:
-            Warning: Before training, where warnings are errors.
+            Warning: Before training, if warnings are errors.
         """
         kind = kind or message
         if kind in self._given:
@@ -40,9 +40,9 @@ class Notices:
 
 
 def warn_without_raising(message: str) -> None:
-    """Warn; where warnings are errors, write the message to the log."""
+    """Warn; if warnings are errors, log the message instead."""
     try:
         warnings.warn(f"Adam Debug: {message}", stacklevel=3)
     except Warning:
-        # Warnings are errors here, and this one must not end training.
+        # Warnings are errors here, but this one must not end training.
         logging.getLogger(__name__).warning("Adam Debug: %s", message)

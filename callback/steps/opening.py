@@ -1,4 +1,4 @@
-"""When a callback begins to write: at once, or at the first step where the place is not its yet."""
+"""When to start writing: at once, or at the first step if the folder is still unclaimed."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ class Opening:
     """
 
     def __init__(self, claim: RunClaim | None, copies: Copies | None, notices: Notices) -> None:
-        """Begin to write where nothing is to be waited for.
+        """Start writing unless there is something to wait for.
 
         Args:
-            claim: The place; None where another process writes.
-            copies: Tells whether another process records the same parameters, if that may be.
-            notices: Get what the place is.
+            claim: The claimed output folder; None if another process writes.
+            copies: Detects whether another process records the same parameters, if that is
+                possible.
+            notices: Receive where the output goes.
 
         Raises:
-            OSError: If the place cannot be written to.
+            OSError: If the folder cannot be written to.
         """
         self._claim = claim
         self._copies = copies
@@ -41,18 +42,18 @@ class Opening:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether :meth:`open_unless_copy` is to be called."""
+        """Whether :meth:`open_unless_copy` must be called."""
         return self._claim is not None
 
     def open_unless_copy(self, agenda: Agenda, parameters: FollowedParameters) -> None:
-        """Begin to write, or leave that to the rank whose copy of the parameters this is.
+        """Start writing, or leave it to the rank that these parameters were copied from.
 
         Args:
             agenda: Ended in a copy.
             parameters: Released in a copy.
 
         Raises:
-            OSError: If the place cannot be written to.
+            OSError: If the folder cannot be written to.
         """
         claim, self._claim = self._claim, None
         assert claim is not None

@@ -1,9 +1,8 @@
-"""What the callback takes of the training time, as the rows say it and as the budget counts it.
+"""Measures the training time that the callback takes, for the rows and for the budget.
 
-What a thread packs and writes while training goes on counts as if it had been done within the step,
-for as long as it kept a processor busy: where there are no more processors than the training uses,
-and while the thread holds the GIL, training stands still for it. That a disk is waited for on that
-thread costs nothing.
+Work of the writer thread counts as if it had been done within the step, for as long as it kept a
+processor busy: training stands still for it if it uses all processors, and while the thread holds
+the GIL. Time that the thread waits for a disk does not count.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from .followed_parameters import FollowedParameters
 
 
 class OwnTime:
-    """Measures the hooks around each step, and what the callback does besides."""
+    """Measures the hooks around each step, and the callback's other work."""
 
     def __init__(
         self,
@@ -29,10 +28,10 @@ class OwnTime:
         """Start before the first step.
 
         Args:
-            parameters: Whose device may be waited for.
-            budget: Is told.
-            is_shared: Whether other processes are waited for.
-            on_thread: Says how many seconds another thread has been busy with records so far.
+            parameters: Tell whether there is a device to wait for.
+            budget: Receives the measured times.
+            is_shared: Whether the callback waits for other processes.
+            on_thread: Returns how many seconds the writer thread has been busy with records so far.
         """
         self._parameters = parameters
         self._budget = budget
@@ -48,61 +47,63 @@ class OwnTime:
 
     @property
     def has_seen_a_step(self) -> bool:
-        """Whether a step has ended."""
+        """Whether a step has ended yet."""
         return self._last_step_ended is not None
 
     def busy(self) -> float:
-        """Return seconds as the budget counts them: of the thread, where nothing is waited for.
+        """Return seconds as the budget counts them: thread time, unless there is a wait.
 
-        So a busy machine, on which a record takes many times as long, takes no records away.
+        On a busy machine, a record can take many times as long; with thread time, none is lost to
+        that.
         """
         waits = self._parameters.is_on_device or self._is_shared
         return time.perf_counter() if waits else time.thread_time()
 
     def enter_hook(self) -> None:
-        """Start to measure the hook before a step, or the one after it."""
+        """Start timing the hook before a step, or the one after it."""
         self._entered, self._entered_busy = time.perf_counter(), self.busy()
 
     def leave_hook_before_step(self) -> None:
-        """Count what the hook before a step took."""
+        """Count the time of the hook before a step."""
         self._before_step = time.perf_counter() - self._entered
         self._since_row += self._before_step
         self._busy_before_step = self.busy() - self._entered_busy
 
     def add_between_steps(self, busy_since: float) -> None:
-        """Count what has been done since then besides the step, as :meth:`busy` tells the time."""
+        """Count the time since ``busy_since``, from :meth:`busy`, as work outside the step."""
         self._between_steps += self.busy() - busy_since
 
     def add_norm(self, busy_since: float) -> None:
-        """Say that what has been done since then was computing a gradient norm."""
+        """Count the time since ``busy_since`` as computing a gradient norm."""
         self._budget.add_norm(self.busy() - busy_since)
 
     def milliseconds_of_row(self) -> float:
-        """Return what the callback took since the last :meth:`end_row`."""
+        """Return the callback's time since the last :meth:`end_row`."""
         before, self._on_thread_in_rows = self._on_thread_in_rows, self._on_thread()
         on_thread = self._on_thread_in_rows - before
         return (self._since_row + time.perf_counter() - self._entered + on_thread) * 1e3
 
     def end_row(self) -> float:
-        """Count for the next row from now on; return now, for :meth:`add_writing`."""
+        """Start counting for the next row; return the current time, for :meth:`add_writing`."""
         self._since_row = 0.0
         return time.perf_counter()
 
     def add_writing(self, since: float) -> None:
-        """Count what has been done since then for the next row: this one is written."""
+        """Count the time since ``since`` for the next row, because this one is already written."""
         self._since_row += time.perf_counter() - since
 
     def skip_step(self) -> None:
-        """Count the hook before a step that is left out."""
+        """Count the hook before a skipped step."""
         self._budget.add_outside(self._busy_before_step)
 
     def end_step(self, step: int, *, recorded: bool, asked_for: bool) -> None:
-        """Tell the budget what a step took, and what the callback took of it.
+        """Report a step's duration and the callback's share of it to the budget.
 
-        What a thread has taken since the last record counts for this one, which will take as much.
+        The writer thread's time since the last record is charged to this one, which will take as
+        long.
 
         Args:
-            step: Its number.
+            step: The step number.
             recorded: Whether it has a record.
             asked_for: See :meth:`..schedule.overhead.OverheadBudget.add_own`.
         """
@@ -121,7 +122,7 @@ class OwnTime:
 
 
 def thread_time() -> float:
-    """Return the seconds that this thread has run."""
+    """Return this thread's running time in seconds."""
     return time.thread_time()
 
 

@@ -1,4 +1,4 @@
-"""What is recorded of every parameter: which there are, how they are read, one step's result."""
+"""Records every parameter: which there are, how they are read, and one step's result."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from ..write.step_event import Histograms
 from .current_layout import CurrentLayout
 from .shared_measurements import SharedMeasurements
 
-# Fewer elements than this of one parameter say too little of it.
+# Fewer elements than this say too little about a parameter.
 _LEAST_SAMPLED_ELEMENTS = 256
 _SAMPLED_ELEMENTS_WITHOUT_EXACT = 16_384
 _Number = TypeVar("_Number", bound=np.generic)
 
 
 class StepRecord(NamedTuple):
-    """One step of all parameters, in the order of the layout.
+    """One step of all parameters, in layout order.
 
     Attributes:
-        tensors: What goes into the event file, without the histograms.
-        histograms: Those, not packed yet; None where they were not counted.
+        tensors: The tensors for the event file, without the histograms.
+        histograms: The histograms, not packed yet; None if they were not counted.
         statistics: float32 ``[parameters, len(schema.STATISTICS)]``.
         hyperparameters: float64 ``[groups, hyperparameters]``.
         squared_gradients: Σg² over all elements of each parameter, float64 ``[parameters]``.
@@ -56,8 +56,8 @@ class ParameterRecords:
 
     Attributes:
         parameters: The recorded parameters.
-        followed: Those, then the optimizer's other ones.
-        gradients: Of the followed parameters, where processes share them; else None.
+        followed: The recorded parameters, then the optimizer's other ones.
+        gradients: Gradients of the followed parameters, if processes share them; else None.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class ParameterRecords:
 
         Args:
             model: A module, or a list of pairs of name and parameter.
-            optimizer: Whose parameters are recorded.
+            optimizer: The optimizer to record.
             state: Its adapter.
             max_sampled_elements: See :class:`..read.panel.Panel`.
-            quantities: Those to make histograms of, beside further tensors of the state.
-            placement: What of the parameters is here.
+            quantities: Quantities to make histograms of, besides additional state tensors.
+            placement: Which part of the parameters this process has.
         """
         is_sharded = placement.ranks is not None or placement.shard_of is not None
         self._model = FollowedModel(model, is_sharded=is_sharded)
@@ -98,22 +98,22 @@ class ParameterRecords:
 
     @property
     def layout(self) -> schema.Layout | None:
-        """Of the last record; None before the first one."""
+        """Layout of the last record; None before the first one."""
         return self._current.layout
 
     @property
     def notices(self) -> Sequence[str]:
-        """Sentences that the user should be warned with."""
+        """Sentences to warn the user with."""
         notice = () if self._state.notice is None else (self._state.notice,)
         return (*self.parameters.notices, *notice)
 
     @property
     def layout_notice(self) -> str | None:
-        """Another one, where there have been too many layouts."""
+        """Another warning, if there have been too many layouts."""
         return self._current.notice
 
     def refresh(self) -> bool:
-        """Find out whether there is something else to record than before; return whether so."""
+        """Check whether the parameters to record have changed; return whether they have."""
         fingerprint = self.parameters.fingerprint(self._state)
         changed = self._fingerprint != fingerprint or self._model.has_changed()
         if changed:
@@ -121,21 +121,21 @@ class ParameterRecords:
         return changed
 
     def shrink(self) -> bool:
-        """Read fewer elements, so that less memory is needed; return whether that is possible."""
+        """Read fewer elements, to save memory; return whether that is possible."""
         now = self._max_sampled_elements or 2 * _SAMPLED_ELEMENTS_WITHOUT_EXACT
         if now // 2 < _LEAST_SAMPLED_ELEMENTS:
             return False
         self._max_sampled_elements = now // 2
-        self._measurements = []  # their memory first
+        self._measurements = []  # free their memory first
         self._rebuild()
         return True
 
     def release(self) -> None:
-        """Let go of the memory: nothing is recorded any more."""
+        """Free the memory: nothing is recorded any more."""
         self._measurements, self._shared = [], None
 
     def forget(self) -> None:
-        """Let go of the model and the optimizer, too; nothing but the layout can be asked for."""
+        """Let go of the model and the optimizer, too; only the layout remains available."""
         self.release()
         self.parameters = Parameters((), (), ())
         self.followed, self.gradients = [], None
@@ -143,7 +143,7 @@ class ParameterRecords:
         del self._model, self._optimizer, self._state, self._placement
 
     def exclude(self, name: str) -> bool:
-        """Record a parameter no more; return whether others are left."""
+        """Stop recording a parameter; return whether others are left."""
         if {w.name for w in self.parameters.watched} <= self._excluded | {name}:
             return False
         self._excluded.add(name)
@@ -151,14 +151,14 @@ class ParameterRecords:
         return True
 
     def before_step(self) -> None:
-        """Read what a step is about to change."""
+        """Read what the step is about to change."""
         self._state.before_step()
         self._current.before_step(self._optimizer.param_groups)
         for measurement in self._measurements:
             measurement.before_step()
 
     def keep_gradients(self) -> None:
-        """Read the gradients that the step overwrites again: its closure has made others."""
+        """Read the gradients that the step overwrites again: its closure has computed new ones."""
         for measurement in self._measurements:
             measurement.keep_gradients()
 
@@ -168,9 +168,9 @@ class ParameterRecords:
         """Measure the step since :meth:`before_step`.
 
         Args:
-            with_histograms: Whether to count them.
-            loss: Of the step, if it is known.
-            step: Its number.
+            with_histograms: Whether to count histograms.
+            loss: The loss of the step, if known.
+            step: The step number.
         """
         states = [measurement.states() for measurement in self._measurements]
         storage = [storage for part in states for storage in part.storage]
@@ -182,29 +182,29 @@ class ParameterRecords:
         return self._record(parts)
 
     def measure(self, with_histograms: bool, loss: SupportsFloat, step: int) -> bool:
-        """Measure what is here of the step since :meth:`before_step`, for :meth:`share`.
+        """Measure this process's part of the step since :meth:`before_step`, for :meth:`share`.
 
         The arguments are those of :meth:`after_step`.
 
         Returns:
-            Whether the state of the optimizer has other tensors here than before.
+            Whether the optimizer's state tensors have changed here.
         """
         assert self._shared is not None
         self._shared.measure(self._measurements, with_histograms, loss, step)
         return self._shared.is_changed
 
     def squares_here(self) -> tuple[npt.NDArray[np.float64], Sequence[bool]]:
-        """Return Σg² of what :meth:`measure` found of each parameter, and which have a gradient."""
+        """Return Σg² of each parameter as :meth:`measure` found it, and which have a gradient."""
         assert self._shared is not None
         squares, has_gradient = self._shared.squares()
         return self._in_order(squares), self._in_order(has_gradient).tolist()
 
     def share(self, ranks: Ranks, is_changed: bool) -> StepRecord | None:
-        """Bring together what all processes have measured; all of them must call this.
+        """Combine the measurements of all processes; all of them must call this.
 
         Args:
             ranks: The processes.
-            is_changed: What :meth:`measure` returns, in any of them.
+            is_changed: Whether :meth:`measure` returned True in any of them.
 
         Returns:
             The record, in the first process; None in the others.
@@ -226,7 +226,7 @@ class ParameterRecords:
             schema.hyperparameters_tensor(layout, hyperparameters, columns),
         ]
         for one in tensors:
-            one.tensor.flags.writeable = False  # so that it need not be copied to be handed over
+            one.tensor.flags.writeable = False  # so it can be handed over without a copy
         return StepRecord(
             tensors,
             self._histograms(layout, parts),
@@ -244,7 +244,7 @@ class ParameterRecords:
         return Histograms.checked(layout, found if len(counts) == 1 else found.take(self._order))
 
     def _in_order(self, parts: list[npt.NDArray[_Number]]) -> npt.NDArray[_Number]:
-        """Put what measurements give, a row a parameter, into the order of the layout."""
+        """Reorder rows of measurements, one per parameter, into layout order."""
         return parts[0] if len(parts) == 1 else np.concatenate(parts)[self._order]
 
     def _rebuild(self) -> None:
@@ -277,7 +277,7 @@ class ParameterRecords:
             )
             for indices in kinds.values()
         ]
-        # Measurements come device by device, the layout's rows in the optimizer's order.
+        # Measurements are grouped by device, the layout's rows follow the optimizer's order.
         self._order = np.argsort([i for indices in kinds.values() for i in indices])
         self.parameters = parameters
         self._fingerprint = parameters.fingerprint(self._state)
@@ -290,7 +290,7 @@ class ParameterRecords:
         self._current.begin_anew(parameters, read[self._order].tolist(), self._order)
 
     def _shard_sums(self, kinds: Iterable[Sequence[int]]) -> list[ShardSums]:
-        """Return what packs the sums of each kind of parameters, where processes share them."""
+        """Return what packs the sums of each kind of parameters, if processes share them."""
         ranks = self._placement.ranks
         if ranks is None:
             return []

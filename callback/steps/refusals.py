@@ -1,4 +1,4 @@
-"""What keeps a framework's callback from recording, and ends no training."""
+"""Errors that keep a framework's callback from recording, but must not end training."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from .notices import warn_without_raising
 
 
 class AlreadyWatchedError(ValueError):
-    """Another callback records the steps of an optimizer."""
+    """Another callback already records the optimizer's steps."""
 
 
 @contextlib.contextmanager
 def as_warnings(*, raises: bool) -> Iterator[None]:
-    """Warn where another callback records already, or the folder cannot be written.
+    """Warn if another callback already records, or the folder cannot be written.
 
     Args:
-        raises: Whether the user wants these errors all the same.
+        raises: Whether to raise these errors after all, as the user asked.
     """
     try:
         yield

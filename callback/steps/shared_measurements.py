@@ -1,4 +1,4 @@
-"""The measurements of one step, brought together from several processes."""
+"""Combines the measurements of one step from several processes."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .current_layout import CurrentLayout, StorageOfParameters, other_keys
 
 
 class SharedMeasurements:
-    """Keeps the sums of a step until all processes have measured it.
+    """Keeps a step's sums until all processes have measured it.
 
     Attributes:
-        is_changed: Whether the state of the optimizer has other tensors here than before.
+        is_changed: Whether the optimizer's state tensors have changed here.
     """
 
     def __init__(self, layout: CurrentLayout, shard_sums: Sequence[ShardSums]) -> None:
         """Start without a step.
 
         Args:
-            layout: Of the records.
+            layout: The current layout.
             shard_sums: Pack the sums of each measurement.
         """
         self.is_changed = True
@@ -43,13 +43,13 @@ class SharedMeasurements:
         loss: SupportsFloat,
         step: int,
     ) -> None:
-        """Measure what is here of a step.
+        """Measure this process's part of a step.
 
         Args:
-            measurements: Have read the state before it.
-            with_histograms: Whether to count them.
-            loss: Of the step, if it is known.
-            step: Its number.
+            measurements: Measurements that have read the state before the step.
+            with_histograms: Whether to count histograms.
+            loss: The loss of the step, if known.
+            step: The step number.
         """
         states = [measurement.states() for measurement in measurements]
         self._step = step
@@ -62,21 +62,21 @@ class SharedMeasurements:
         ]
 
     def squares(self) -> tuple[list[npt.NDArray[np.float64]], list[npt.NDArray[np.bool_]]]:
-        """Return Σg² of what is here, and which parameters have a gradient, by measurement."""
+        """Return Σg² of the part here, and which parameters have a gradient, by measurement."""
         of = [sums.of for sums in self._sums]
         return [sums.exact["g²"] for sums in of], [sums.has_gradient for sums in of]
 
     def share(self, ranks: Ranks, is_changed: bool, state: OptimizerState) -> list[Measured] | None:
-        """Bring together what all processes have measured; all of them must call this.
+        """Combine the measurements of all processes; all of them must call this.
 
         Args:
             ranks: The processes.
             is_changed: Whether :attr:`is_changed` is set in any of them.
-            state: Of the optimizer.
+            state: The optimizer's adapter.
 
         Returns:
-            What was measured, in the first process; None in the others, and in all of them where
-            the parameters have become other ones since the measurement.
+            The combined measurements, in the first process; None in the others, and in all of them
+            if the parameters have changed since the measurement.
         """
         if not self._sums:
             return None

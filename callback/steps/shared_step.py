@@ -1,7 +1,7 @@
-"""One step of several processes that have parts of the same parameters.
+"""One step of several processes that hold parts of the same parameters.
 
-All of them enter the same collectives in the same order, whatever fails in one of them, and act on
-the messages of all.
+All of them enter the same collectives in the same order, even if one of them fails, and act on the
+messages of all.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from .step_output import MOST_WAITING_ROWS
 
 
 class _Exchanged(NamedTuple):
-    """What comes back for a message.
+    """The reply to a message.
 
     Attributes:
-        norm: Of all gradients.
-        skipped: On a device, how many processes left the step out.
+        norm: Norm of all gradients.
+        skipped: On a device, how many processes skipped the step.
         earlier: Messages about steps before this one.
-        current: The one about this step, where it has arrived already.
+        current: The message about this step, if it has already arrived.
     """
 
     norm: Scalar
@@ -48,8 +48,8 @@ class SharedStep:
         """Start before the first step.
 
         Args:
-            tools: What a step is made with.
-            agreement: With the other processes.
+            tools: The parts that a step uses.
+            agreement: The agreement with the other processes.
         """
         self._agenda = tools.agenda
         self._parameters = tools.parameters
@@ -64,11 +64,11 @@ class SharedStep:
         self._local_squares: tuple[Squares, Sequence[bool]] = np.zeros(0), []
 
     def begin_step(self) -> None:
-        """Do what is to be done before a step."""
+        """Do the work before a step."""
         self._start.begin()
 
     def end_step(self) -> None:
-        """End a step as all other processes do, whatever happened here."""
+        """End a step together with all other processes, whatever happened here."""
         names = self._parameters.names
         message = self._message()
         try:
@@ -84,15 +84,15 @@ class SharedStep:
         self._agenda.enabled &= not self._agreement.is_over
 
     def close(self) -> None:
-        """There is nothing to detach."""
+        """Do nothing: there is nothing to detach."""
 
     def release(self) -> None:
-        """There is nothing else to let go of."""
+        """Do nothing: there is nothing else to let go of."""
 
     # --- this process's message ---
 
     def _message(self) -> dict[str, Scalar]:
-        """Look at the step, measure it, and return what the others are to know of it."""
+        """Look at the step, measure it, and return the message for the others."""
         message: dict[str, Scalar] = {}
         count = self._parameters.norms.parameters
         self._record = None
@@ -107,7 +107,7 @@ class SharedStep:
         return message
 
     def _look_at_step(self, message: dict[str, Scalar]) -> None:
-        """Say what this step is. Gradients are fetched at once, because all have to do that."""
+        """Describe this step. Always fetches the gradients, because all must take part."""
         records, optimizer = self._parameters.records, self._parameters.optimizer
         assert records.gradients is not None
         gradients = records.gradients.fetch()
@@ -153,7 +153,7 @@ class SharedStep:
     # --- the messages of all ---
 
     def _exchange(self, message: dict[str, Scalar], names: Sequence[str]) -> _Exchanged:
-        """Send a message, and receive what has arrived of those of all."""
+        """Send a message, and receive the reduced messages that have arrived."""
         count, number = self._parameters.norms.parameters, self._agenda.count.number
         self._agreement.check_parameters(names, count)
         failures, failed = self._agreement.report((RECORDS, NORMS), names)
@@ -163,16 +163,16 @@ class SharedStep:
         waiting = self._output.recorder.rows.waiting + 1
         messages = self._ranks.receive(self._start.is_due or waiting >= MOST_WAITING_ROWS)
         if messages and self._ranks.has_received_all:
-            # What is known of this step need not be found out on the device.
+            # The processes know about this step already, without asking the device.
             return _Exchanged(norm, None, messages[:-1], messages[-1])
         return _Exchanged(norm, skipped, messages, None)
 
     def _settle(self, message: ReducedMessage, names: Sequence[str]) -> bool:
-        """Act on what all know of this step; return whether it was a step of training."""
+        """Act on the reduced message about this step; return whether it was a training step."""
         count, total = self._agenda.count, message.total
         if total["knows_step"]:
             step = round(total["step"] / total["knows_step"])
-            if not self._time.has_seen_a_step:  # all begin to count where those that know do
+            if not self._time.has_seen_a_step:  # all adopt the count of those that know it
                 self._agenda.budget.begin_at(step, again=True)
             count.number = step
         counts = bool(total["real_step"] and not total["skipped"])
@@ -215,11 +215,11 @@ class SharedStep:
     # --- what follows for all ---
 
     def _draw_conclusions(self, message: ReducedMessage, names: Sequence[str]) -> None:
-        """Do what all processes do after a step, and warn of it with the reasons known here.
+        """Do what all processes do after a step, and warn with the reasons known here.
 
         Raises:
-            Exception: The failure of this process, where failures are to be raised.
-            RuntimeError: Where failures are to be raised and another process failed.
+            Exception: This process's failure, if failures are to be raised.
+            RuntimeError: If failures are to be raised and another process failed.
         """
         consequences = self._agreement.consequences(message)
         stretch = message.total["stretch"]
@@ -240,7 +240,7 @@ class SharedStep:
     def _give_up(
         self, message: ReducedMessage, consequences: Consequences, names: Sequence[str]
     ) -> list[tuple[str, str]]:
-        """Give up what all processes give up; return which parts, and what to say of each."""
+        """Disable what all processes disable; return which parts, and what to say about each."""
         outcomes: list[tuple[str, str]] = []
         less = self._record_less(consequences, names)
         if less is not None:
@@ -253,19 +253,19 @@ class SharedStep:
         return outcomes
 
     def _record_less(self, consequences: Consequences, names: Sequence[str]) -> str | None:
-        """Read less, leave parameters out, or all records; say which, or return None."""
+        """Read less, exclude parameters, or stop recording; say which, or return None."""
         parameters, excluded = self._parameters, consequences.excluded
         if consequences.reads_less and parameters.shrink():
             return READS_LESS
         if excluded and all(parameters.exclude(names[i]) for i in excluded):
             parameters.follow()
-            return f"{listed(names[i] for i in excluded)} is recorded no more, the others are"
+            return f"{listed(names[i] for i in excluded)} is no longer recorded; the others are"
         if consequences.without_records or consequences.reads_less or excluded:
             return self._failures.disable(RECORDS)
         return None
 
     def _lose_ranks(self, error: Exception) -> None:
-        """Give up, because there is no way to agree with the other processes."""
+        """Stop, because the processes can no longer agree."""
         self._agenda.enabled = False
         if self._failures.raises:
             raise error

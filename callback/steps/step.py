@@ -24,16 +24,16 @@ from .step_start import StepStart
 
 
 class StepTools(NamedTuple):
-    """What a step is made with.
+    """The parts that a step uses.
 
     Attributes:
-        agenda: What is recorded.
-        parameters: Of the optimizer.
-        start: Of the step.
-        output: Of the step.
-        own_time: Of the callback.
-        failures: Contains what fails.
-        notices: Get what is noticed.
+        agenda: Decides what to record.
+        parameters: The optimizer's parameters.
+        start: The work before a step.
+        output: Writes a step's row and record.
+        own_time: Measures the callback's own time.
+        failures: Contains failures.
+        notices: Receive observations.
     """
 
     agenda: Agenda
@@ -46,18 +46,18 @@ class StepTools(NamedTuple):
 
 
 class Step:
-    """Records the step of the only process, or of one that needs no other.
+    """Records the step of a single process, or of one that does not depend on the others.
 
     Attributes:
-        stale_gradients: What a missing ``zero_grad()`` leaves.
+        stale_gradients: Detects a missing ``zero_grad()``.
     """
 
     def __init__(self, tools: StepTools, gain: GainRatio | None) -> None:
         """Start before the first step.
 
         Args:
-            tools: What a step is made with.
-            gain: Evaluates the loss on both sides of a step; or None.
+            tools: The parts that a step uses.
+            gain: Evaluates the loss before and after a step; or None.
         """
         self._agenda = tools.agenda
         self._parameters = tools.parameters
@@ -72,7 +72,7 @@ class Step:
         self._left: Scalar = 0.0
         self.stale_gradients = StaleGradients()
         if gain is not None:
-            # What was done to the gradient has to be known from the first step on.
+            # Changes to the gradient must be known from the first step on.
             self.stale_gradients.measures_rescaling = True
             watched = tools.parameters.records.parameters.watched
             self.stale_gradients.guess([w.parameter for w in watched])
@@ -83,7 +83,7 @@ class Step:
         self._norm: Scalar = float("nan")
 
     def begin_step(self) -> None:
-        """Do what is to be done before a step."""
+        """Do the work before a step."""
         self._start.begin()
         self._rescaling, self._left = float("nan"), 0.0
         if self._parameters.overwrites_gradients:
@@ -93,15 +93,15 @@ class Step:
             self._failures.run(GAIN, "evaluating loss_closure", lambda: self._begin_gain(gain))
 
     def end_step(self) -> None:
-        """Record a step that was taken."""
+        """Record a completed step."""
         self._failures.run(STEPS, "recording a step", self._end)
         gain = self._gain
         if gain is not None:
-            gain.forget()  # of a step that failed or was left out, too
+            gain.forget()  # also of a failed or skipped step
             self._failures.run(GAIN, "preparing for loss_closure", lambda: self._prepare_gain(gain))
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching."""
         self.stale_gradients.close()
         if self._gain is not None:
             self._gain.close()
@@ -125,7 +125,7 @@ class Step:
             return
         count.number += 1
         self._record = None
-        # Before the record, which waits for the device once.
+        # Before the record, which synchronizes with the device once.
         self._failures.run(STALE, "looking for stale gradients", self._add_stale_gradients)
         if self._start.is_recording:
             self._failures.run(RECORDS, "recording a step", self._measure)
@@ -146,8 +146,8 @@ class Step:
         self._skipped_in_a_row += 1
         if self._skipped_in_a_row == uncounted_steps.MOST_SKIPPED_IN_A_ROW:
             self._notices.warn_once(
-                f"the gradient scaler has skipped {self._skipped_in_a_row} steps in a row, so that "
-                "nothing is trained: gradients are not finite",
+                f"the gradient scaler has skipped {self._skipped_in_a_row} steps in a row because "
+                "gradients are not finite: nothing is trained",
                 kind="skipped",
             )
 
@@ -161,12 +161,12 @@ class Step:
         self._agenda.catches_up = False
 
     def _find_norm(self, skipped: Tensor | None) -> None:
-        """Compute the gradient norm, where it is known already or there is time for it.
+        """Compute the gradient norm, if it is already known or there is time for it.
 
-        At other steps the norm that was given for :meth:`record` is looked at, if there is one.
+        At other steps, look at the norm that was passed to :meth:`record`, if any.
 
         Args:
-            skipped: On a device, whether the step was left out because gradients are not finite.
+            skipped: On a device, whether the step was skipped because gradients are not finite.
         """
         self._norm = float("nan")
         history = self._agenda.history
@@ -185,7 +185,7 @@ class Step:
 
     @torch.no_grad()
     def _add_norms(self, history: GradientHistory, skipped: Tensor | None) -> None:
-        """Compute the norm of all gradients, and keep that of each parameter for a while."""
+        """Compute the norm of all gradients, and keep each parameter's for a while."""
         record, norms = self._record, self._parameters.norms
         if record is not None and len(record.statistics) == norms.parameters:
             squares: Squares = record.squared_gradients
@@ -222,7 +222,7 @@ class Step:
         if self._record is not None and self.stale_gradients.wants_parameter:
             watched = [w.parameter for w in self._parameters.records.parameters.watched]
             if self.stale_gradients.watch(watched, self._record.squared_gradients):
-                # From here on columns, so that they change seldom.
+                # Columns from the first use on, because columns should rarely change.
                 rows.add("stale_gradient_ratio", unknown)
                 rows.add("gradient_rescaling", unknown)
 
@@ -231,12 +231,12 @@ class Step:
         return self._agenda.is_due(self._agenda.count.number + 1)
 
     def _measure_rescaling(self) -> None:
-        """Measure what the step may overwrite: its closure may be the first to give gradients."""
+        """Measure what the step may overwrite: its closure may compute the first gradients."""
         self._gradient_came_before = self.stale_gradients.gradient_has_come
         self.stale_gradients.measure_rescaling()
 
     def _look_at_gradients(self) -> None:
-        """Look at the gradients that a closure of the step has made, if they are its first ones."""
+        """Look at the gradients that the step's closure computed, if they are its first ones."""
         gain = self._gain
         if gain is None or self._gradient_came_before:
             return

@@ -1,4 +1,4 @@
-"""What a step leaves behind: a row of scalars, and what is written with it now and then."""
+"""A step's output: a row of scalars, and the records written with it from time to time."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from .step_start import StepStart
 if TYPE_CHECKING:
     from .findings import Findings
 
-# Without a record the rows of steps wait in memory; not more of them than this.
+# At most this many rows wait in memory for a record.
 MOST_WAITING_ROWS = 1000
 
 _RATIO = [statistic.name for statistic in schema.STATISTICS].index("update_to_weight_ratio")
 
 
 class StepOutput:
-    """Adds a row for each step, writes them with its record, and keeps to the budget.
+    """Adds a row for each step, writes the rows with the next record, and keeps to the budget.
 
     Attributes:
-        recorder: Has the rows and the event file.
-        batches: Of the last steps, which the user has handed in.
+        recorder: Holds the rows and the event file.
+        batches: Batches of the last steps, given by the user.
     """
 
     def __init__(
@@ -54,13 +54,13 @@ class StepOutput:
         """Start without rows.
 
         Args:
-            recorder: Has the rows and the event file.
-            agenda: Has the step count and the budget.
-            parameters: Have the optimizer's hyperparameters.
-            own_time: Of the callback.
-            failures: Contains what fails.
-            findings: Look at what is written; None to not look.
-            mirrors_scalars: Whether to write a few numbers as ordinary scalars, too.
+            recorder: Holds the rows and the event file.
+            agenda: Holds the step count and the budget.
+            parameters: Give access to the optimizer's hyperparameters.
+            own_time: Measures the callback's own time.
+            failures: Contains failures.
+            findings: Diagnose what is written; None for no diagnosis.
+            mirrors_scalars: Whether to also write a few numbers as ordinary scalars.
         """
         self.recorder = recorder
         self._agenda = agenda
@@ -74,13 +74,13 @@ class StepOutput:
     def end_step(
         self, start: StepStart, record: StepRecord | None, norm: Scalar, skipped: Tensor | None
     ) -> None:
-        """Add the row of a step, and write what there is to write.
+        """Add a step's row, and write what is due.
 
         Args:
-            start: Of the step.
-            record: Of the step, if it has one.
-            norm: Of all gradients; NaN where it was not computed.
-            skipped: On a device, whether the step was left out; None where it was not.
+            start: The work done before the step.
+            record: The step's record, if it has one.
+            norm: Norm of all gradients; NaN if it was not computed.
+            skipped: On a device, whether the step was skipped; None if it was not.
         """
         self._save_batches()
         self._add_row(norm, skipped)
@@ -95,19 +95,19 @@ class StepOutput:
         )
 
     def hand_out_findings(self) -> None:
-        """Hand out what is new. This is not contained, and counts as done between steps."""
+        """Report new findings. Failures are not contained; the time counts as between steps."""
         if self._findings is not None:
             since = self._time.busy()
             self._findings.hand_out()
             self._time.add_between_steps(since)
 
     def flush(self) -> None:
-        """Write the rows that wait, and let the operating system have them."""
+        """Write the waiting rows, and hand them to the operating system."""
         self._write(None, float("nan"))
         self.recorder.log.flush()
 
     def _save_batches(self) -> None:
-        """Save the batches of steps whose gradient has jumped."""
+        """Save the batches of steps whose gradient jumped."""
         history = self._agenda.history
         self.batches.end_step(self._agenda.count.number)
         for step in () if history is None else history.take_jumps():
@@ -121,13 +121,13 @@ class StepOutput:
         try:
             is_saved = self.batches.save(step, folder)
         except OSError:
-            raise  # the disk will not take another one either
+            raise  # the disk will not take another batch either
         except Exception as error:
             if self._failures.raises:
                 raise
             what = f"failed while saving a batch ({type(error).__name__}: {error})"
             self._failures.notice(
-                f"{what}; the batch of step {step} is left out, training goes on",
+                f"{what}; the batch of step {step} is left out; training continues",
                 f"{BATCHES}: {type(error).__name__}",
             )
             return
@@ -135,7 +135,7 @@ class StepOutput:
             self.recorder.rows.add("saved_batch", step)
         elif self.batches.refusal:
             self._failures.notice(
-                f"the batch of step {step} is not saved: {self.batches.refusal}",
+                f"the batch of step {step} was not saved: {self.batches.refusal}",
                 f"{BATCHES}: {self.batches.refusal}",
             )
 
@@ -156,7 +156,7 @@ class StepOutput:
             step,
             wall_time(),
             gradient_norm=norm,
-            # A scheduler changes a tensor in place.
+            # A scheduler changes the tensor in place.
             lr=lr.detach().clone() if isinstance(lr, Tensor) else as_number(lr),
             callback_milliseconds=self._time.milliseconds_of_row(),
             every_n_steps=interval * agenda.stretch,
@@ -165,7 +165,7 @@ class StepOutput:
 
     def _write(self, record: StepRecord | None, norm: Scalar) -> None:
         rows = self.recorder.rows.take()
-        # Only now is it known how many steps the device left out.
+        # Only now is it known how many steps the device skipped.
         self._agenda.count.number -= rows.skipped
         tensors: list[schema.TaggedTensor] = []
         scalars: dict[str, float] = {}
@@ -192,7 +192,7 @@ class StepOutput:
         self._failures.forget_failed_writes()
 
     def _mirrored(self, record: StepRecord, norm: Scalar) -> dict[str, float]:
-        """Ordinary scalars, for viewers that know nothing of the tab."""
+        """Ordinary scalars, for viewers without the tab."""
         ratios = record.statistics[:, _RATIO]
         ratios = np.sort(ratios[np.isfinite(ratios)])
         scalars = {"gradient_norm": float(norm)}

@@ -1,4 +1,4 @@
-"""What is done before a step, whether one process takes it or several do."""
+"""The work before a step, for a single process or several."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class StepStart:
 
     Attributes:
         is_due: Whether the step is to be recorded.
-        is_extra: Whether that is for a jump of the gradient alone, which the schedules do not know.
-        is_recording: Whether what it changes was read.
-        had_no_state: Whether the optimizer had no state before it.
-        squares: Σg² of each parameter and whether it has a gradient, where the step overwrites the
+        is_extra: Whether only a jump of the gradient asks for the record, not the schedules.
+        is_recording: Whether the data before the step was read successfully.
+        had_no_state: Whether the optimizer had no state before the step.
+        squares: Σg² of each parameter and whether it has a gradient, if the step overwrites the
             gradients; else None.
-        after_closure: Called whenever a closure has made gradients that the step overwrites.
+        after_closure: Called whenever a closure has computed gradients that the step overwrites.
         cleared: Holds the gradients of a step that may clear them.
     """
 
@@ -41,11 +41,11 @@ class StepStart:
         """Start before the first step.
 
         Args:
-            agenda: Decides.
-            parameters: Are read.
+            agenda: Decides what to record.
+            parameters: The parameters to read.
             recorder: May write where an earlier training has left records.
-            failures: Contains what fails.
-            notices: Get what is noticed.
+            failures: Contains failures.
+            notices: Receive observations.
         """
         self._agenda = agenda
         self._parameters = parameters
@@ -58,7 +58,7 @@ class StepStart:
         self.cleared = ClearedGradients()
 
     def begin(self) -> None:
-        """Do all that. It fails in nothing but a warning, unless failures are to be raised."""
+        """Do the work. Failures only cause warnings, unless they are to be raised."""
         self.is_recording = False
         self._failures.run(STEPS, "reading the step count", self._decide)
         if self.is_due:
@@ -74,13 +74,13 @@ class StepStart:
 
     @property
     def _may_clear(self) -> bool:
-        """Whether the step has code of its own, and what it overwrites is not read before it."""
+        """Whether the step has custom code, and what it overwrites is not read before it."""
         return bool(self._parameters.state.reads_as) and not self._parameters.overwrites_gradients
 
     def wrapped(self, closure: Callable[[], object]) -> Callable[[], object]:
-        """Return a closure after which gradients are read that the step overwrites.
+        """Return a closure that also reads the gradients that the step overwrites.
 
-        It runs within the step: what was read before that are gradients of the step before.
+        It runs within the step: the gradients read earlier are those of the previous step.
         """
 
         def evaluate() -> object:
@@ -126,8 +126,8 @@ class StepStart:
         if step == 1 and self._recorder.replaces_records:
             self._notices.warn_once(
                 f"{self._recorder.log.location!r} has records of an earlier training, which this "
-                "one replaces from step 1 on. To keep both give each its own log_dir; to go on "
-                "from a checkpoint load the optimizer's state, too, or say initial_step="
+                "one replaces from step 1 on. To keep both, give each its own log_dir; to continue "
+                "from a checkpoint, also load the optimizer's state, or pass initial_step="
             )
         agenda.budget.begin_at(step)
         self.is_due = agenda.is_due(step)
@@ -145,7 +145,7 @@ def with_closure(
     kwargs: dict[str, Any],
     wrapped: Callable[[Callable[[], object]], Callable[[], object]],
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Return the arguments of an optimizer's step with its closure wrapped; None without one.
+    """Return the arguments of an optimizer's step with its closure wrapped; None without a closure.
 
     The first of ``args`` is the optimizer itself.
     """

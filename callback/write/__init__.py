@@ -1,1 +1,1 @@
-"""From the numbers of a step to an event file, in the run's folder or a writer's."""
+"""From a step's numbers to an event file, in the run's folder or a writer's."""

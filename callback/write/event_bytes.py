@@ -1,8 +1,9 @@
 """Serializes one step's event.
 
-An event of many small tensors costs several times more as message objects than its few fields cost
-written down one by one. Protocol buffers (event.proto, summary.proto, tensor.proto and
-tensor_shape.proto of TensorBoard) are fields in the order of their numbers, each a key and a value.
+For an event of many small tensors, building message objects takes several times longer than writing
+their few fields directly. Protocol buffers (event.proto, summary.proto, tensor.proto and
+tensor_shape.proto of TensorBoard) are sequences of fields in ascending order, each a key and a
+value.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tensorboard.compat.proto import (
 
 from ... import schema
 
-# Readers know these element types; bfloat16 for one makes TensorBoard fail.
+# Readers support these element types; bfloat16, for example, makes TensorBoard fail.
 ELEMENT_TYPES = ("float32", "float64", "uint8")
 _TENSOR_TYPES = {
     "f4": types_pb2.DT_FLOAT,
@@ -33,7 +34,7 @@ _TENSOR_TYPES = {
 
 
 def is_element_type(dtype: np.dtype[Any]) -> bool:
-    """Whether a type is one of :data:`ELEMENT_TYPES`, in any order of bytes."""
+    """Whether a type is one of :data:`ELEMENT_TYPES`, in any byte order."""
     return dtype.str[1:] in _TENSOR_TYPES
 
 
@@ -44,19 +45,19 @@ def serialize(
     scalars: Mapping[str, float],
     described: Container[str],
 ) -> bytes:
-    """Return an event.
+    """Return a serialized event.
 
     Args:
         step: Optimizer step.
         wall_time: Seconds since the epoch.
-        tensors: Of :data:`ELEMENT_TYPES`.
-        scalars: By tag.
-        described: Tags whose content goes without saying.
+        tensors: Tensors of :data:`ELEMENT_TYPES`.
+        scalars: Scalars by tag.
+        described: Tags whose content has already been described.
     """
     summary: list[_Piece] = []
     for tagged in tensors:
-        # Metadata on every value: without it on the first one that a reader meets, TensorBoard
-        # shows nothing of the tag.
+        # Metadata on every value: if it is missing on the first value that a reader sees,
+        # TensorBoard ignores the tag.
         metadata = _PLAIN if tagged.tag in described else _metadata_with(tagged.content)
         tensor = _enclosed(_TENSOR, _tensor(tagged.tensor))
         summary += _enclosed(_VALUE, [*_enclosed(_TAG, [tagged.tag.encode()]), *tensor, metadata])
@@ -65,7 +66,7 @@ def serialize(
     return b"".join([event, *(_enclosed(_SUMMARY, summary) if summary else ())])
 
 
-# The numbers of an array are copied once, where the pieces are joined.
+# An array's data is copied once, when the pieces are joined.
 _Piece = bytes | memoryview
 
 
@@ -85,7 +86,7 @@ def _scalars(scalars: Mapping[str, float]) -> list[_Piece]:
         numbers = np.array(list(scalars.values()), "<f4").tobytes()
     pieces: list[_Piece] = []
     for i, tag in enumerate(scalars):
-        # Rank 0 and float32: the fast data server takes no other scalars.
+        # Rank 0 and float32: the fast data server accepts no other scalars.
         tensor = [_TYPES["f4"], *_enclosed(_FLOATS, [numbers[4 * i : 4 * i + 4]])]
         named = _enclosed(_TAG, [tag.encode()])
         pieces += _enclosed(_VALUE, [*named, *_enclosed(_TENSOR, tensor), _SCALAR])
@@ -106,12 +107,12 @@ def _metadata_with(content: bytes) -> bytes:
 
 
 def _enclosed(key: bytes, pieces: Sequence[_Piece]) -> list[_Piece]:
-    """A field that holds other pieces of the message; they are joined once, at the end."""
+    """A field that contains other pieces of the message; they are joined once, at the end."""
     return [key, _varint(sum(map(len, pieces))), *pieces]
 
 
 def _varint(number: int) -> bytes:
-    """A number, seven bits a byte, the low ones first."""
+    """A varint: seven bits per byte, the low ones first."""
     if number < 0x80:
         return bytes((number,))
     parts = []
@@ -122,7 +123,7 @@ def _varint(number: int) -> bytes:
 
 
 def _key(message: Any, field: str) -> bytes:
-    """What a field begins with: its number, and whether a number follows or a length."""
+    """The key of a field: its number, and whether a number or a length follows."""
     descriptor = message.DESCRIPTOR.fields_by_name[field]
     is_number = descriptor.cpp_type in (descriptor.CPPTYPE_ENUM, descriptor.CPPTYPE_INT64)
     return _varint(descriptor.number << 3 | (0 if is_number else 2))

@@ -1,6 +1,6 @@
-"""An event file of our own: its name, its first record, and where it is written.
+"""Our own event file: its name, its first record, and where it is written.
 
-TensorBoard's own writer opens a local file anew for every record. Here it stays open.
+TensorBoard's own writer reopens a local file for every record. Here it stays open.
 """
 
 from __future__ import annotations
@@ -27,35 +27,36 @@ _SECONDS_IN_NAME = re.compile(re.escape(_NAME) + r"(\d{10})\.")
 
 
 class EventFile(Protocol):
-    """Takes whole records. Every error is an OSError that names :attr:`location`."""
+    """Accepts whole records. Every error is an OSError that names :attr:`location`."""
 
     location: str
 
     def write(self, records: bytes) -> None:
-        """Write records so that other processes can read them. On an error none is kept."""
+        """Write records where other processes can read them. On an error, none is kept."""
 
     def check(self) -> None:
-        """Raise OSError if what was written is known to be gone."""
+        """Raise OSError if written data is known to be gone."""
 
     def close(self) -> None:
-        """Close the file. Twice is fine."""
+        """Close the file. May be called twice."""
 
 
 def create(folder: str) -> EventFile:
-    """Start an event file in a folder that is created where it does not exist.
+    """Start an event file in a folder, which is created if it does not exist.
 
     Args:
-        folder: A local path, or a URL that TensorBoard's file layer knows (``gs://``, ``s3://`` …).
+        folder: A local path, or a URL that TensorBoard's file layer supports (``gs://``, ``s3://``
+            …).
 
     Raises:
-        OSError: If nothing can be written there.
-        ValueError: If no file system is known for the URL.
+        OSError: If the folder cannot be written to.
+        ValueError: If there is no file system for the URL.
     """
     return RemoteFile(folder) if is_url(folder) else LocalFile(folder)
 
 
 def is_url(path: str) -> bool:
-    """Tell whether a path is for TensorBoard's file layer rather than the local disk."""
+    """Whether a path is for TensorBoard's file layer rather than the local disk."""
     return "://" in path
 
 
@@ -136,7 +137,7 @@ class LocalFile:
 
 
 class RemoteFile:
-    """An event file that TensorBoard's file layer writes, as it does for a SummaryWriter.
+    """An event file written through TensorBoard's file layer, as a SummaryWriter does.
 
     Attributes:
         location: Its URL.
@@ -144,7 +145,7 @@ class RemoteFile:
 
     def __init__(self, folder: str) -> None:
         """Create the folder and the file."""
-        from tensorboard.compat import tf  # late: it imports TensorFlow where there is one
+        from tensorboard.compat import tf  # late: it imports TensorFlow if installed
 
         self._layer: Any = tf.io.gfile
         self._folder = folder.rstrip("/")
@@ -170,12 +171,12 @@ class RemoteFile:
                 records = _first_record() + records
             self._file.write(records)
             self._file.flush()
-        except Exception as error:  # every storage has exceptions of its own
-            self._file = None  # its end may be torn: go on in another one
+        except Exception as error:  # every storage has its own exceptions
+            self._file = None  # its end may be torn: continue in another one
             raise _remote_error(error, self.location) from error
 
     def check(self) -> None:
-        """See :class:`EventFile`. Asking a remote storage would cost a round trip."""
+        """See :class:`EventFile`. Checking a remote storage would cost a round trip."""
 
     def close(self) -> None:
         """See :class:`EventFile`."""
@@ -199,13 +200,14 @@ class RemoteFile:
 
 
 def _file_names(existing: Iterable[str]) -> Iterator[str]:
-    # Readers go through the files of a folder in the order of their names, in which seconds come
-    # first, and let the last of equal steps win. A restart comes last, also within the same second
-    # and after the clock was set back.
+    # Readers go through a folder's files in the order of their names, which start with the seconds,
+    # and let the last of equal steps win. A restart must come last, even within the same second or
+    # after the clock was set back.
     found = (_SECONDS_IN_NAME.match(name.rpartition("/")[2]) for name in existing)
     newest = max((int(match[1]) for match in found if match), default=-1)
     seconds = min(max(int(time.time()), newest + 1), 10**10 - 1)
-    # Two containers on one folder may agree in host and process id, hence several names.
+    # Two containers that share a folder may have the same host name and process id, so there are
+    # several names.
     for number in _FILE_NUMBER:
         yield f"{_NAME}{seconds:010d}.{socket.gethostname()}.{os.getpid()}.{number}"
 
@@ -217,7 +219,7 @@ def _first_record() -> bytes:
 
 
 def _with_path(error: OSError, path: str) -> OSError:
-    """Return the error as "cannot write the event file", with the path that it concerns."""
+    """Return the error as "cannot write the event file", with its path."""
     reason = error.strerror or str(error)
     return OSError(error.errno, f"cannot write the event file: {reason}", error.filename or path)
 

@@ -1,8 +1,8 @@
-"""Writes what one step logs as one event of an event file, for TensorBoard to read.
+"""Writes a step's data as one event of an event file, for TensorBoard to read.
 
-One event a step, however many parameters there are: TensorBoard handles events, not bytes, and one
-record is written whole or not at all. Where the bytes go is up to the writers: ``own_writer`` for a
-file of our own, ``shared_writer`` for that of the user's SummaryWriter.
+One event per step, for any number of parameters: TensorBoard's cost is per event, not per byte, and
+a record is written whole or not at all. The writers decide where the bytes go: ``own_writer`` to
+our own file, ``shared_writer`` to that of the user's SummaryWriter.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from .run_folder_writer import OwnWriter
 from .step_event import Histograms, StepEvent
 from .summary_writer import SharedWriter
 
-# Histograms are most of the bytes and the least missed: they may fill one half of a queue, and
-# leave the other to the statistics.
+# Histograms are most of the bytes and the least missed: they may fill half of a queue, and leave
+# the rest to the statistics.
 _SHARE_WITH_HISTOGRAMS = 0.5
 _SHARE_WITHOUT_HISTOGRAMS = 1.0
 
@@ -45,10 +45,10 @@ class _Writer(Protocol):
 
 
 class EventLog:
-    """An event file that takes tensors of :mod:`tb_adam_plugin.schema` and ordinary scalars.
+    """An event file for tensors of :mod:`tb_adam_plugin.schema` and ordinary scalars.
 
-    Safe to use from several threads. Closed when it is collected or when the interpreter exits, if
-    ``close`` was not called. A forked child process never writes to or flushes its parent's file.
+    Thread-safe. It is closed on garbage collection or at interpreter exit if ``close`` was not
+    called. A forked child process never writes to or flushes its parent's file.
     """
 
     def __init__(
@@ -61,17 +61,17 @@ class EventLog:
         """Start a new event file, or share one.
 
         Args:
-            log_dir: The run's folder: local, or a URL that a SummaryWriter takes. The file goes to
-                its subfolder ``adam_debug``. What lies there stays: a restarted run adds a file.
+            log_dir: The run's folder: local, or a URL that a SummaryWriter accepts. The file goes
+                into its subfolder ``adam_debug``. Existing files stay: a restarted run adds a file.
             writer: Instead of ``log_dir``: a SummaryWriter of ``torch.utils.tensorboard`` or
-                ``tensorboardX``, whose file is shared. It is flushed, never closed.
-            folder: Another name for the subfolder of ``log_dir``.
+                ``tensorboardX``, whose file is shared. It is flushed, but never closed.
+            folder: Alternative name for the subfolder of ``log_dir``.
 
         Raises:
-            TypeError: If an argument is of another type.
-            ValueError: If not exactly one of the two is given, or no file system is known for a
+            TypeError: If an argument has the wrong type.
+            ValueError: If not exactly one of the two is given, or there is no file system for a
                 URL.
-            OSError: If nothing can be written to ``log_dir``.
+            OSError: If ``log_dir`` cannot be written to.
         """
         if (log_dir is None) == (writer is None):
             raise ValueError("exactly one of log_dir and writer is needed")
@@ -81,26 +81,26 @@ class EventLog:
         else:
             self._writer = SharedWriter(writer)
         self._process = os.getpid()
-        self._lock = threading.RLock()  # a signal handler may close the log in mid-write
+        self._lock = threading.RLock()  # a signal handler may close the log during a write
         self._dropped_records = 0
         self._close_unnoticed = weakref.finalize(self, _close_unnoticed, self._writer, os.getpid())
 
     @property
     def location(self) -> str:
-        """Path or URL of the file; of a shared writer, its folder."""
+        """Path or URL of the file; for a shared writer, its folder."""
         return self._writer.location
 
     @property
     def dropped_records(self) -> int:
-        """How many calls of ``write`` lost their histograms, or all, after they returned.
+        """How many calls of ``write`` lost their histograms, or everything, after they returned.
 
-        To a file that is too slow or was deleted, or because they could not be packed.
+        Because the file is too slow or was deleted, or because they could not be packed.
         """
         return self._dropped_records + self._writer.lost_events
 
     @property
     def seconds_on_thread(self) -> float:
-        """How long a thread of the log's own has kept a processor busy with what was written."""
+        """Processor time that the log's own thread has spent on what was written."""
         return self._writer.seconds_on_thread
 
     def write(
@@ -113,32 +113,33 @@ class EventLog:
     ) -> None:
         """Write one step.
 
-        Returns when the event is in the file; or queued where it is large, or the file is remote or
-        slow. Where the queue is too full, the event loses its histograms, or is lost
+        Returns once the event is in the file, or queued if it is large or the file is remote or
+        slow. If the queue is too full, the event loses its histograms, or is dropped
         (``dropped_records``).
 
-        Of a process that is killed a queue is lost. :meth:`flush` waits for it, and so do
-        :meth:`close` and the end of the interpreter, after an exception, too.
+        If the process is killed, the queue is lost. :meth:`flush` waits for it, and so do
+        :meth:`close` and the interpreter's exit, even after an exception.
 
         Args:
             step: Optimizer step.
             wall_time: Seconds since the epoch.
-            tensors: What the plugin reads. Copied, unless they are read-only.
-            scalars: Ordinary scalars by tag, for TensorBoard's Scalars tab; kept as float32.
-            histograms: Further ones that the plugin reads, packed on the way. Arrays that are no
-                views are not copied, and must not change any more.
+            tensors: Tensors for the plugin. Copied, unless they are read-only.
+            scalars: Ordinary scalars by tag, for TensorBoard's Scalars tab; stored as float32.
+            histograms: Histograms for the plugin, packed while writing. Arrays that are not views
+                are not copied, and must not change any more.
 
         Raises:
-            TypeError: If an argument is of another type.
+            TypeError: If an argument has the wrong type.
             ValueError: If a number is out of range, or the log is closed.
             OSError: If this event cannot be written. Names the file. Later calls try again.
-            EarlierWriteError: If one from the queue cannot; this one is queued. Likewise.
+            EarlierWriteError: If a queued event cannot be written; this one is queued. Names the
+                file.
             RuntimeError: In a forked child of the process that opened the log.
         """
         if os.getpid() != self._process:
             raise RuntimeError(
-                f"this event log belongs to process {self._process}, of which process "
-                f"{os.getpid()} is a fork: open one in the process that trains"
+                f"this event log belongs to process {self._process}, and process "
+                f"{os.getpid()} is a fork of it: open one in the process that trains"
             )
         step, wall_time = _checked_step(step), _checked_wall_time(wall_time)
         tensors, scalars = _checked_tensors(tensors), _checked_scalars(scalars or {})
@@ -148,7 +149,7 @@ class EventLog:
             self._write(StepEvent(step, wall_time, tensors, scalars, histograms))
 
     def flush(self) -> None:
-        """Return when everything written can be read by other processes.
+        """Return once everything written can be read by other processes.
 
         Raises:
             OSError: If something cannot be written. Names the file.
@@ -157,10 +158,10 @@ class EventLog:
             self._writer.flush()
 
     def close(self) -> None:
-        """Flush and close; a shared writer is only flushed. Twice is fine.
+        """Flush and close; a shared writer is only flushed. May be called twice.
 
         Raises:
-            OSError: If something could not be written. The log is closed all the same.
+            OSError: If something could not be written. The log is closed nevertheless.
         """
         if os.getpid() != self._process:
             return
@@ -176,7 +177,7 @@ class EventLog:
 
 
 def _close_unnoticed(writer: _Writer, process: int) -> None:
-    """Close from a destructor or at exit, where raising would reach nobody."""
+    """Close from a destructor or at exit, where nobody could handle an error."""
     if os.getpid() != process:
         return
     try:
@@ -189,8 +190,8 @@ def checked_log_dir(log_dir: object) -> str:
     """Return the run's folder as text, a leading ``~`` replaced by the home folder.
 
     Raises:
-        TypeError: If it is no path.
-        ValueError: If it is empty, or a URL as a path.
+        TypeError: If it is not a path.
+        ValueError: If it is empty, or a URL as a ``Path``.
     """
     if not isinstance(log_dir, (str, os.PathLike)):
         raise TypeError(f"log_dir must be a str or a path, got {type(log_dir).__name__}")
@@ -200,7 +201,9 @@ def checked_log_dir(log_dir: object) -> str:
     if not path:
         raise ValueError("log_dir is empty")
     if not isinstance(log_dir, str) and re.match(r"[a-z][a-z0-9+.-]+:/(?!/)", path):
-        raise ValueError(f"log_dir {path!r}: a URL must be a str, pathlib drops one of its slashes")
+        raise ValueError(
+            f"log_dir {path!r}: a URL must be a str, because pathlib drops one of its slashes"
+        )
     return os.path.expanduser(path)
 
 

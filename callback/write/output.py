@@ -14,13 +14,13 @@ from .writer_thread import EarlierWriteError
 
 
 class NoLog:
-    """The log of a process for which another one writes, or that has not begun to."""
+    """The log of a process for which another one writes, or that has not started writing."""
 
     dropped_records = 0
     seconds_on_thread = 0.0
 
     def __init__(self, location: str = "(another process writes)") -> None:
-        """Say who writes, or where."""
+        """Set who writes, or where."""
         self.location = location
 
     def write(self, *_: object) -> None:
@@ -34,10 +34,10 @@ class NoLog:
 
 
 class Recorder:
-    """The callback's output. It does not know the callback, so that it can outlive it."""
+    """The callback's output. It does not refer to the callback, so it can outlive it."""
 
     def __init__(self, log: EventLog | NoLog, claim: RunClaim | None = None) -> None:
-        """Write to ``log``, and give the place back that it is in when it is closed."""
+        """Write to ``log``, and release its folder on close."""
         self.log = log
         self._claim = claim
         self.rows = StepScalars()
@@ -45,12 +45,12 @@ class Recorder:
 
     @property
     def replaces_records(self) -> bool:
-        """Whether an earlier training has left records where this one writes."""
+        """Whether an earlier training left records in this folder."""
         return self._claim is not None and self._claim.holds_records
 
     @property
     def seconds_on_thread(self) -> float:
-        """How long another thread has kept a processor busy with what was written."""
+        """Processor time that another thread has spent on what was written."""
         return self.log.seconds_on_thread
 
     def end_step(self, step: int, wall_time: float, **columns: object) -> None:
@@ -69,17 +69,17 @@ class Recorder:
         scalars: Mapping[str, float] = {},
         histograms: Histograms | None = None,
     ) -> None:
-        """Write rows and, with them, a record of the last one's step.
+        """Write rows and, with them, a record of the last row's step.
 
         Args:
-            rows: From :attr:`rows`; without any, nothing is written.
-            tensors: Of the record.
-            scalars: Ordinary ones by tag.
-            histograms: Of the record.
+            rows: From :attr:`rows`; if empty, nothing is written.
+            tensors: Tensors of the record.
+            scalars: Ordinary scalars by tag.
+            histograms: Histograms of the record.
 
         Raises:
-            OSError: If the log cannot be written. What was to be written is counted as dropped,
-                unless it is an earlier record that failed.
+            OSError: If the log cannot be written. The record is counted as dropped, unless the
+                error is about an earlier one.
         """
         if not len(rows.table):
             return
@@ -96,7 +96,7 @@ class Recorder:
             self._claim.is_used = True
 
     def close(self) -> None:
-        """Write what waits and close the log. Calling it again does nothing."""
+        """Write what is waiting and close the log. Calling it again does nothing."""
         try:
             self.write(self.rows.take())
         finally:

@@ -1,15 +1,15 @@
-"""Which live callback writes into which run, so that no two of them write into one.
+"""Which live callback writes into which run, so no two of them write into the same one.
 
-The first callback of a run folder writes where it always did. While it lives, another one for the
-same folder gets a part of its own: ``adam_debug_2`` beside ``adam_debug``, which readers show as a
-run of its own beside the first. A callback that was closed, or that nobody has any more, has given
-its place back: the next one goes on there.
+The first callback of a run folder writes to the usual place. While it lives, another one for the
+same folder gets a separate part: ``adam_debug_2`` beside ``adam_debug``, which readers show as a
+separate run. A callback that is closed, or garbage-collected, gives its place back: the next one
+continues there.
 
-Between processes a lock tells, one byte of a file in the run's folder for each part. It is a POSIX
-lock: it ends with its process, however that ends, and a forked child (a worker of a DataLoader)
-does not inherit it. The price is that it also ends when its process closes the file, whatever for;
-so a process opens the file once for all of its callbacks. Where there are no such locks (Windows,
-remote folders, some network disks), only the callbacks of one process are told apart.
+Between processes, a lock decides: one byte of a file in the run's folder for each part. It is a
+POSIX lock, which ends with its process in any case, and which a forked child (a worker of a
+DataLoader) does not inherit. The price is that it also ends when its process closes the file for
+any reason; so a process opens the file once for all of its callbacks. Where there are no such locks
+(Windows, remote folders, some network disks), only the callbacks of one process are kept apart.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ except ImportError:  # Windows
 
 _LOCK_FILE = ".adam_debug.lock"
 _BYTES_OF_RANK = 1 << 20
-# A process that gives up its last part holds the whole file for a moment, to delete it.
+# A process that gives up its last part briefly locks the whole file, to delete it.
 _ATTEMPTS, _SECONDS_BETWEEN = 3, 0.01
 _MOST_DELETIONS = 1000
-# Where files of others are looked into, so many of the newest, and so much of each.
+# When searching files of others: how many of the newest to read, and how much of each.
 _MOST_SEARCHED, _SEARCHED_BYTES = 16, 1 << 20
 _MARK = f"{schema.PLUGIN_NAME}/".encode()
-# A disk that refuses as many locks refuses all of them.
+# A disk that refuses this many locks refuses all of them.
 _MOST_PROCESSES = 1000
 
 
 class RunClaim:
-    """A place in a run's folder, taken until it is given back.
+    """A place in a run's folder, held until it is released.
 
     Attributes:
-        number: Which of the run's live callbacks this is, from 1.
+        number: Index of this callback among the run's live ones, from 1.
         is_used: Whether something was written there.
-        holds_records: Whether an earlier training has left records there.
+        holds_records: Whether an earlier training left records there.
     """
 
     def __init__(
@@ -62,15 +62,15 @@ class RunClaim:
         writer: Any,
         folder: str = schema.RUN_FOLDER,
     ) -> None:
-        """Take the first place that is free.
+        """Take the first free place.
 
         Args:
             log_dir: As for :class:`.event_log.EventLog`.
-            writer: The user's, if it writes; its folder is the one that is claimed.
-            folder: Below it, of the first callback that writes there.
+            writer: The user's writer, if it is used; its folder is claimed.
+            folder: Subfolder of the first callback that writes there.
 
         Raises:
-            TypeError: If an argument is of another type.
+            TypeError: If an argument has the wrong type.
             ValueError: If ``log_dir`` is empty, or ``writer`` is closed.
         """
         self._log_dir, self._writer, self._folder = log_dir, writer, folder
@@ -82,8 +82,8 @@ class RunClaim:
             self._given = checked_log_dir(log_dir)
         self._run = self._given
         if not is_url(self._given):
-            # The working directory may be another one by the time the file is opened.
-            with suppress(OSError):  # or is gone
+            # The working directory may change before the file is opened.
+            with suppress(OSError):  # or may be gone
                 self._run = os.path.abspath(self._given)
         part = schema.part_of(folder)
         self._rank = 0 if part is None else part.rank
@@ -101,16 +101,16 @@ class RunClaim:
 
     @property
     def may_become_free(self) -> bool:
-        """Whether an earlier callback, which has written already, may be gone by the first step.
+        """Whether an earlier callback, which has already written, may be gone by the first step.
 
-        A notebook's cell that is run again makes the new callback before its variable lets go of
+        When a notebook cell is run again, the new callback is created before its variable releases
         the old one.
         """
         return any(rival.is_used for rival in self._rivals)
 
     @property
     def location(self) -> str:
-        """The folder that is written to."""
+        """The folder to write to."""
         if self.number == 1 and self._log_dir is None:
             return self._given
         separator = "/" if is_url(self._given) else os.sep
@@ -118,23 +118,22 @@ class RunClaim:
 
     @property
     def notice(self) -> str:
-        """What the user should hear of the place; "" where it is the first one."""
+        """What to tell the user about the place; "" if it is the first one."""
         if self.number == 1:
             return ""
         rival = "another AdamDebugCallback" if self._rivals else "another process"
         what = "log_dir" if self._writer is None else "the folder of writer"
         return (
             f"{what} {self._given!r} is in use by {rival}: this one writes to {self.location!r}, "
-            f'and is shown as a run of its own with "({self.number})" after the name. Give each a '
-            "log_dir of its own to name them, or close() the other one before, to go on in its "
-            "place"
+            f'and is shown as a separate run with "({self.number})" after the name. Give each its '
+            "own log_dir to name them, or close() the other one first to continue in its place"
         )
 
     def settle(self) -> None:
         """Take an earlier place, if one has become free."""
         if self.number == 1:
             return
-        gc.collect()  # a callback and its optimizer hold one another
+        gc.collect()  # a callback and its optimizer form a cycle
         with _guard:
             number, self._rivals = self._entry.take(self._rank, self, below=self.number)
             if number < self.number:
@@ -148,15 +147,15 @@ class RunClaim:
             late: Whether the working directory may have changed since.
 
         Raises:
-            OSError: If nothing can be written there.
-            ValueError: If no file system is known for a URL.
+            OSError: If the folder cannot be written to.
+            ValueError: If there is no file system for a URL.
         """
         if self.number == 1 and (self._log_dir is None or not late):
             return EventLog(self._log_dir, writer=self._writer, folder=self._folder)
         return EventLog(self._run, folder=self._own_folder)
 
     def release(self) -> None:
-        """Give the place back. Twice is fine; in a forked child it stays the parent's."""
+        """Release the place. May be called twice; in a forked child, the parent keeps it."""
         if os.getpid() == self._process:
             with _guard:
                 self._entry.give_back(self._rank, self.number, of=self)
@@ -167,7 +166,7 @@ class RunClaim:
 
 
 class _RunFolder:
-    """The places in one run's folder that callbacks of this process have."""
+    """The places in one run's folder that this process's callbacks hold."""
 
     def __init__(self, key: Hashable, lock_file: str | None) -> None:
         self._key = key
@@ -177,13 +176,13 @@ class _RunFolder:
 
     @property
     def is_gone(self) -> bool:
-        """Whether the user has deleted the folder, and maybe made another one, since."""
+        """Whether the user has deleted, and possibly recreated, the folder since."""
         return self._lock is not None and not _is_file_at(self._lock, self._path)
 
     def take(
         self, rank: int, claim: RunClaim, below: int | None = None
     ) -> tuple[int, list[RunClaim]]:
-        """Return the first free number, and whose the ones before it are, as far as known."""
+        """Return the first free number, and the owners of earlier ones, as far as known."""
         rivals: list[RunClaim] = []
         refused: list[int] = []
         for number in itertools.count(1):
@@ -205,7 +204,7 @@ class _RunFolder:
         return number, rivals
 
     def give_back(self, rank: int, number: int, of: RunClaim | None = None) -> None:
-        """Free a number, if it is that claim's."""
+        """Free a number, if that claim owns it."""
         if of is not None and self._claims.get((rank, number)) is not of:
             return
         del self._claims[rank, number]
@@ -219,7 +218,7 @@ class _RunFolder:
         self._close_lock()
 
     def _lock_byte(self, byte: int, attempts: int) -> bool:
-        """Lock a byte of the file; return False if another process has it."""
+        """Lock a byte of the file; return False if another process holds it."""
         refused = 0
         for _ in range(_MOST_DELETIONS):
             try:
@@ -230,7 +229,7 @@ class _RunFolder:
                 fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
             except OSError as error:
                 if error.errno not in (errno.EACCES, errno.EAGAIN) or self._lock is None:
-                    return True  # no locks here
+                    return True  # locks are not supported here
                 refused += 1
                 if refused == attempts:
                     return False
@@ -239,8 +238,8 @@ class _RunFolder:
                 if self._claims or _is_file_at(self._lock, self._path):
                     return True
             if not self._claims and not _is_file_at(self._lock, self._path):
-                # Another process has deleted it between our two calls: what is locked, or refused,
-                # is a file that nobody opens any more.
+                # Another process has deleted the file between our two calls: we locked, or were
+                # refused, a file that no process will open again.
                 os.close(self._lock)
                 self._lock = None
         return False
@@ -256,7 +255,7 @@ class _RunFolder:
         if lock is None or self._path is None:
             return
         with suppress(OSError):
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody else has a part
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody else holds a part
             if _is_file_at(lock, self._path):
                 os.unlink(self._path)
         with suppress(OSError):
@@ -272,7 +271,7 @@ def _entry_of(run: str) -> _RunFolder:
             os.makedirs(run, exist_ok=True)
         try:
             status = os.stat(run)
-            key = (status.st_dev, status.st_ino)  # whatever links and spellings lead there
+            key = (status.st_dev, status.st_ino)  # independent of links and spellings
         except (OSError, ValueError):
             key = run
         path = os.path.join(run, _LOCK_FILE)
@@ -293,7 +292,7 @@ def _has_event_file(folder: str) -> bool:
 
 
 def _has_records_of_ours(folder: str) -> bool:
-    """Whether a folder that others write to, too, has records of ours: near the start of a file."""
+    """Whether a shared folder has our records: near the start of a file."""
     if is_url(folder):
         return False
     with suppress(OSError, ValueError), os.scandir(folder) as entries:
@@ -313,11 +312,11 @@ def _is_file_at(descriptor: int, path: str | None) -> bool:
 
 
 _run_folders: dict[Hashable, _RunFolder] = {}
-_guard = threading.RLock()  # a finalizer may give a place back while another one is being taken
+_guard = threading.RLock()  # a finalizer may release a place while another one is being taken
 
 
 def _forget() -> None:
-    """In a forked child: the places are the parent's, as the locks say, too."""
+    """Reset in a forked child: the places, and the locks, belong to the parent."""
     global _guard
     _guard = threading.RLock()
     _run_folders.clear()

@@ -1,8 +1,8 @@
-"""Writes events into a file of our own: small ones at once, else on a thread.
+"""Writes events to our own file: small ones at once, others on a thread.
 
-To hand over an event takes about as long as to pack and write one of a few kilobytes. That one is
-in the file when the step returns. A larger one, and any where the file is remote or slow, is packed
-and written by a thread while training goes on.
+Handing an event to a thread takes about as long as packing and writing a few kilobytes. A small
+event is in the file when the step returns. A larger one, and any event if the file is remote or
+slow, is packed and written by a thread while training continues.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from . import event_file
 from .step_event import Packer, StepEvent
 from .writer_thread import BackgroundWriter
 
-_SMALL_BYTES = 16 << 10  # takes 0.2 ms, of which zlib has less than half
-# A thread's allocator keeps what it has freed: of the largest records that would be too much.
+_SMALL_BYTES = 16 << 10  # takes 0.2 ms, less than half of it in zlib
+# A thread's allocator keeps freed memory: for the largest records, that would be too much.
 _MOST_BYTES_OF_THREAD = 1 << 20
 
 _SLOW_SECONDS = 0.005  # a local write of 100 KB takes 0.1 ms; network disks take tens
 _SLOW_WRITES_IN_A_ROW = 3
 _QUEUE_BYTES = 64 << 20
-# Object stores bill every write, and some refuse more than one a second.
+# Object stores bill every write, and some refuse more than one per second.
 _SECONDS_BETWEEN_REMOTE_WRITES = 5.0
 
 
 class OwnWriter:
-    """An event file in a folder of ours below the run's, as ``<log_dir>/adam_debug``."""
+    """An event file in our subfolder of the run, such as ``<log_dir>/adam_debug``."""
 
     def __init__(self, log_dir: str, folder: str = schema.RUN_FOLDER) -> None:
         """Create the folder, ``folder`` in ``log_dir``, and the file.
 
         Raises:
-            OSError: If nothing can be written there.
-            ValueError: If no file system is known for a URL.
+            OSError: If the folder cannot be written to.
+            ValueError: If there is no file system for a URL.
         """
         remote = event_file.is_url(log_dir)
         separator = "/" if remote else os.sep
@@ -55,7 +55,7 @@ class OwnWriter:
 
     @property
     def current_file(self) -> object:
-        """The file, which stays the same one for the readers' purposes."""
+        """The file, which never changes as far as readers are concerned."""
         return self._file
 
     @property
@@ -65,21 +65,21 @@ class OwnWriter:
 
     @property
     def seconds_on_thread(self) -> float:
-        """How long the thread has kept a processor busy."""
+        """Processor time that the thread has used."""
         return 0.0 if self._background is None else self._background.seconds
 
     def write(self, event: StepEvent, share_of_queue: float) -> bool:
         """Write or queue an event.
 
         Args:
-            event: What to write. Its arrays are copied where others may write to them.
-            share_of_queue: How full the queue may become, where there is one.
+            event: The event to write. Arrays that others may write to are copied.
+            share_of_queue: How full the queue may become, if there is one.
 
         Returns:
-            False if the queue is too full for it.
+            False if the queue is too full.
 
         Raises:
-            OSError: If it is written at once and cannot be.
+            OSError: If it is written at once and that fails.
         """
         is_huge = event.nbytes > _MOST_BYTES_OF_THREAD
         needs_thread = self._is_slow or (event.nbytes > _SMALL_BYTES and not is_huge)
@@ -92,7 +92,7 @@ class OwnWriter:
         return background.offer((event.packed() if is_huge else event).owned(), share_of_queue)
 
     def raise_error(self) -> None:
-        """Raise the error that the thread met since the last call.
+        """Raise the error that the thread has met since the last call.
 
         Raises:
             OSError: If queued events cannot be written.
@@ -101,7 +101,7 @@ class OwnWriter:
             self._background.raise_error()
 
     def flush(self) -> None:
-        """Return when everything written can be read by others.
+        """Return once everything written can be read by others.
 
         Raises:
             OSError: If it cannot be written.

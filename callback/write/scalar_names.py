@@ -1,4 +1,4 @@
-"""The names that the user gives to scalars: how many there are, and whether they keep changing."""
+"""The names of the user's scalars: how many there are, and whether they keep changing."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Iterable
 
 from tb_adam_plugin import schema
 
-# New names are no surprise at the start, nor now and then: what a validation records comes later,
-# and all at once. A name that changes with the step is another one at most steps.
+# New names are normal at the start, and occasionally later: a validation records its scalars late,
+# and all at once. A name that contains the step changes at most steps.
 _STEPS_TO_BEGIN = 100
 _MOST_STEPS_WITH_NEW_NAMES = 64
 _LONGEST_NAME = 60
 
 
 class ScalarNames:
-    """Admits names until there are :data:`tb_adam_plugin.schema.MOST_SCALARS`.
+    """Accepts names until there are :data:`tb_adam_plugin.schema.MOST_SCALARS`.
 
-    Each name is a column of the rows of all steps from then on. Names that the rules read are
-    always admitted, and do not count.
+    Each name becomes a column of the rows of all later steps. Names that the rules read are always
+    accepted, and do not count.
     """
 
     def __init__(self) -> None:
@@ -32,10 +32,10 @@ class ScalarNames:
         self._steps += 1
 
     def refused(self, names: Iterable[str]) -> tuple[set[str], str | None]:
-        """Admit the names of the coming step.
+        """Accept the names of the coming step.
 
         Returns:
-            Those that are too long or too many, and what to tell the user, if anything.
+            The names that are too long or too many, and a message for the user, if any.
         """
         names = list(names)
         long = {name for name in names if len(name) > schema.LONGEST_SCALAR_NAME}
@@ -44,13 +44,12 @@ class ScalarNames:
             notice = (
                 f"record() was given a name of {max(map(len, long)):,} characters, "
                 f"{_shown(min(long))}: names of more than {schema.LONGEST_SCALAR_NAME} are not "
-                "recorded. Give a short name; what else is to be kept of a run, add_text() of a "
-                "SummaryWriter takes"
+                "recorded. Give a short name; SummaryWriter.add_text() keeps longer texts"
             )
         return refused | long, notice
 
     def _too_many(self, names: Iterable[str]) -> tuple[set[str], str | None]:
-        """Admit names as long as there is room for them; return as :meth:`refused`."""
+        """Accept names while there is room; return the same as :meth:`refused`."""
         new = [n for n in names if n not in self._known and n not in schema.LASTING_COLUMNS]
         if not new:
             return set(), None
@@ -59,7 +58,7 @@ class ScalarNames:
         if new[room:]:
             return {*new[room:]}, (
                 f"record() was given more than {schema.MOST_SCALARS} different names: "
-                f"{_shown(new[room])} and other new ones are not recorded, those before go on. "
+                f"{_shown(new[room])} and other new ones are not recorded; earlier ones still are. "
                 f"{_ADVICE}"
             )
         if self._steps >= _STEPS_TO_BEGIN and self._step_of_last_new != self._steps:
@@ -68,13 +67,13 @@ class ScalarNames:
             if self._steps_with_new > _MOST_STEPS_WITH_NEW_NAMES:
                 return set(), (
                     f"record() was given a new name at {self._steps_with_new} steps since step "
-                    f"{_STEPS_TO_BEGIN}, last {_shown(new[-1])}: from {schema.MOST_SCALARS} names "
-                    f"on new ones are not recorded. {_ADVICE}"
+                    f"{_STEPS_TO_BEGIN}, last {_shown(new[-1])}: beyond {schema.MOST_SCALARS} "
+                    f"names new ones are not recorded. {_ADVICE}"
                 )
         return set(), None
 
 
-_ADVICE = "Give the same names at every step: each of them is a column of all steps"
+_ADVICE = "Give the same names at every step: each name is a column of all steps"
 
 
 def _shown(name: str) -> str:

@@ -1,7 +1,7 @@
-"""What one step writes, on its way: its arrays, and the bytes that they become.
+"""What one step writes: its arrays, and their serialized form.
 
-What is handed from the thread that trains to the one that packs owns its arrays: nothing of them is
-memory that the next step is measured in.
+Events handed from the training thread to the packing thread own their arrays: none of them is
+memory that the next step's measurement reuses.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import numpy.typing as npt
 from ... import schema
 from .event_bytes import serialize
 
-# Of a tensor or a scalar, beside its numbers: its tag and what plugin it is for.
+# Size of a tensor or scalar besides its numbers: its tag and the plugin's name.
 _BESIDE_NUMBERS = 100
 _HISTOGRAMS = f"{schema.PLUGIN_NAME}/histograms/"
 
 
 class Histograms(NamedTuple):
-    """The histograms of a step before they are packed, which is most of the work of writing.
+    """A step's histograms before packing, which is most of the work of writing.
 
     Attributes:
-        layout: Whose.
-        counts: Of all its parameters and quantities.
+        layout: Layout of the parameters.
+        counts: Counts for all its parameters and quantities.
     """
 
     layout: schema.Layout
@@ -34,10 +34,10 @@ class Histograms(NamedTuple):
 
     @staticmethod
     def checked(layout: schema.Layout, counts: schema.SparseHistograms) -> Histograms:
-        """Return them.
+        """Return the histograms.
 
         Raises:
-            ValueError: If they are not of the layout's parameters and quantities.
+            ValueError: If they do not match the layout's parameters and quantities.
         """
         expected = len(layout.parameters), len(layout.quantities)
         if counts.shape[:2] != expected:
@@ -50,11 +50,11 @@ class StepEvent:
     """What one step writes.
 
     Attributes:
-        step: Its number.
+        step: The step number.
         wall_time: Seconds since the epoch.
-        tensors: What the plugin reads, without ``histograms``.
-        scalars: By tag.
-        histograms: Those that are still to be packed; None without any.
+        tensors: Tensors for the plugin, without ``histograms``.
+        scalars: Scalars by tag.
+        histograms: Histograms that are still to be packed; None if there are none.
     """
 
     step: int
@@ -64,7 +64,7 @@ class StepEvent:
     histograms: Histograms | None = None
 
     def owned(self) -> StepEvent:
-        """Return it with arrays that nobody else writes to, for another thread."""
+        """Return it with arrays that nothing else writes to, for another thread."""
         own = [
             replace(one, tensor=one.tensor.copy()) if one.tensor.flags.writeable else one
             for one in self.tensors
@@ -78,13 +78,13 @@ class StepEvent:
 
     @property
     def nbytes(self) -> int:
-        """How much memory it takes."""
+        """Its memory size."""
         size = self.unpacked_bytes + sum([one.tensor.nbytes for one in self.tensors])
         return size + _BESIDE_NUMBERS * (len(self.tensors) + len(self.scalars))
 
     @property
     def unpacked_bytes(self) -> int:
-        """How much of it the histograms take that are to be packed."""
+        """Memory size of the histograms that are still to be packed."""
         if self.histograms is None:
             return 0
         counts = self.histograms.counts
@@ -98,19 +98,19 @@ class StepEvent:
         return replace(self, tensors=[*self.tensors, *packed], histograms=None)
 
     def without_histograms(self) -> StepEvent:
-        """Return it without those, packed or not."""
+        """Return it without histograms, packed or not."""
         light = [one for one in self.tensors if not one.tag.startswith(_HISTOGRAMS)]
         return replace(self, tensors=light, histograms=None)
 
 
 class Packer:
-    """Makes bytes of events. They have to come in the order in which they are written.
+    """Serializes events, in the order in which they are written.
 
-    The first event with a tag says what the tag's tensors are.
+    The first event with a tag describes the tag's tensors.
     """
 
     def __init__(self) -> None:
-        """Begin a file."""
+        """Start a file."""
         self._described: set[str] = set()
 
     def pack(self, event: StepEvent) -> bytes:
@@ -121,10 +121,10 @@ class Packer:
         return data
 
     def describe_again(self) -> None:
-        """Say what the tags are once more: another file has begun, or an event was lost."""
+        """Describe the tags again: another file was started, or an event was lost."""
         self._described.clear()
 
 
 def _owned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return an array that is no view of memory which is used again, of an array or a tensor."""
+    """Return an array that is not a view of memory that will be reused."""
     return array if isinstance(array.base, bytes | bytearray | None) else np.array(array)

@@ -22,12 +22,12 @@ _LOSSES = {schema.LOSS, schema.SURROGATE_LOSS}
 
 
 class StepRows(NamedTuple):
-    """Rows of steps that were taken.
+    """Rows of the steps taken.
 
     Attributes:
-        columns: Their names.
-        table: float64 ``[steps, columns]``, without skipped steps and numbered accordingly.
-        skipped: How many steps turned out to be skipped since they were added.
+        columns: Names of the columns.
+        table: float64 ``[steps, columns]``, without skipped steps and renumbered accordingly.
+        skipped: Number of steps that turned out to be skipped since they were added.
     """
 
     columns: schema.Columns
@@ -36,7 +36,7 @@ class StepRows(NamedTuple):
 
 
 class StepScalars:
-    """One row a step: :data:`tb_adam_plugin.schema.STEP_COLUMNS`, then what was kept for it."""
+    """One row per step: :data:`tb_adam_plugin.schema.STEP_COLUMNS`, then the recorded scalars."""
 
     def __init__(self) -> None:
         """Start without rows."""
@@ -46,17 +46,17 @@ class StepScalars:
         self._rows: list[tuple[tuple[Scalar, ...], Scalar, dict[str, Scalar]]] = []
         self._skipped_steps = 0
         self._had_nan_loss = False
-        self._sent: dict[int, Sent] = {}  # by the identity of what is kept in it
+        self._sent: dict[int, Sent] = {}  # by the identity of the kept object
 
     def record(self, scalars: dict[str, object]) -> str | None:
-        """Keep scalars for the row of the next step; of several values of a name the last counts.
+        """Keep scalars for the row of the next step; the last of several values of a name counts.
 
         Returns:
-            What to tell the user of the names, once.
+            A message for the user about the names, once.
 
         Raises:
-            ValueError: If a name is taken by a column of ours, or a tensor has not one element.
-            TypeError: If a value is no real number.
+            ValueError: If a name is reserved, or a tensor does not have exactly one element.
+            TypeError: If a value is not a real number.
         """
         checked = {name: _checked(name, value) for name, value in scalars.items()}
         refused, notice = self._names_of_user.refused(checked)
@@ -82,17 +82,17 @@ class StepScalars:
         every_n_steps: int,
         skipped: Scalar = 0.0,
     ) -> None:
-        """End a step. A tensor is read only in :meth:`take`, so it must not change until then.
+        """End a step. Tensors are only read in :meth:`take`, so they must not change until then.
 
         Args:
-            step: Its number, if no step since the last :meth:`take` was skipped.
+            step: Step number, assuming that no step since the last :meth:`take` was skipped.
             wall_time: Seconds since the epoch.
-            gradient_norm: Over all parameters.
-            lr: Of the first group.
-            callback_milliseconds: What the callback cost.
-            dropped_records: So far.
-            every_n_steps: Interval of the records.
-            skipped: 1 if the optimizer left this step out, which only the device may know yet.
+            gradient_norm: Norm over all parameters.
+            lr: Learning rate of the first group.
+            callback_milliseconds: The callback's own time.
+            dropped_records: Number of dropped records so far.
+            every_n_steps: Interval between records.
+            skipped: 1 if the optimizer skipped this step, which only the device may know yet.
         """
         columns = (
             step, wall_time, gradient_norm, lr, callback_milliseconds, dropped_records,
@@ -108,9 +108,9 @@ class StepScalars:
         return self._next.get(name, float("nan"))
 
     def send(self) -> None:
-        """Start to copy what lies on devices to the host, without waiting for them.
+        """Start to copy values on devices to the host, without waiting for them.
 
-        Where they are waited for anyway before :meth:`take`, that has nothing left to wait for.
+        If something else waits for the devices before :meth:`take`, that one need not wait.
         """
         cells = [cell for *_, recorded in self._rows for cell in recorded.values()]
         cells += [cell for fixed, skipped, _ in self._rows for cell in (*fixed, skipped)]
@@ -118,7 +118,7 @@ class StepScalars:
         self._sent |= _send(cell for cell in cells if id(cell) not in self._sent)
 
     def upcoming_number(self, name: str) -> SupportsFloat:
-        """Return what :meth:`upcoming` does; where it was sent, it waits for that copy alone."""
+        """Like :meth:`upcoming`, as a number; if its copy was started, it waits only for that."""
         cell = self.upcoming(name)
         return self._sent.get(id(cell), cell)
 
@@ -128,14 +128,14 @@ class StepScalars:
         return len(self._rows)
 
     def skip_step(self) -> None:
-        """Count a step that was left out; what was recorded for it counts for the next one."""
+        """Count a skipped step; the scalars recorded for it count for the next one."""
         self._skipped_steps += 1
 
     def take(self) -> StepRows:
         """Return the rows since the last call and forget them.
 
-        A scalar that has been recorded once stays a column, so that the columns change seldom.
-        Waits for the device where rows hold tensors of it.
+        A scalar that was recorded once stays a column, so columns rarely change. Waits for the
+        device if rows hold tensors on it.
         """
         columns = schema.Columns((*schema.STEP_COLUMNS, *self._names))
         rows, self._rows = self._rows, []
@@ -163,11 +163,11 @@ class StepScalars:
     def _with_nan_losses(
         self, rows: StepRows, losses: Sequence[str], given: npt.NDArray[np.bool_]
     ) -> StepRows:
-        """Say of which steps a loss was given that is NaN, once there has been one.
+        """Mark the steps whose given loss is NaN, once there has been one.
 
         Args:
-            rows: In which a loss that was not given is NaN, too.
-            losses: Names of those that were given at any of the steps.
+            rows: Rows, in which a missing loss is NaN, too.
+            losses: Names of the losses given at any of the steps.
             given: Which of them was given, bool ``[steps, losses]``.
         """
         names = rows.columns.names
@@ -185,27 +185,27 @@ def _checked(name: str, value: object) -> Scalar:
     taken = (*schema.STEP_COLUMNS, *schema.OPTIONAL_STEP_COLUMNS)
     if name in taken:
         raise ValueError(
-            f"record({name}=...): that name is taken, choose another one than {', '.join(taken)}"
+            f"record({name}=...): that name is taken, as are {', '.join(taken)}; choose another"
         )
     return as_scalar(f"record({name}=...)", value)
 
 
 def as_scalar(what: str, value: object) -> Scalar:
-    """Return a number as it is kept: a tensor as a copy without dimensions, which stays there.
+    """Return a number in the form in which it is kept: a tensor as a 0-dim copy on its device.
 
     Args:
-        what: Gave the value, for the message.
-        value: Any.
+        what: Origin of the value, for the message.
+        value: Any object.
 
     Raises:
-        ValueError: If a tensor has not exactly one real element.
-        TypeError: If the value is no real number.
+        ValueError: If a tensor does not have exactly one real element.
+        TypeError: If the value is not a real number.
     """
     if isinstance(value, Tensor):
         if value.numel() != 1 or value.is_complex():
             raise ValueError(
                 f"{what}: expected one real number, got a tensor of shape "
-                f"{tuple(value.shape)} and type {value.dtype}; reduce it, as with .mean()"
+                f"{tuple(value.shape)} and type {value.dtype}; reduce it, for example with .mean()"
             )
         if value.is_meta:
             raise ValueError(f"{what}: expected one real number, got a tensor without data (meta)")
@@ -222,38 +222,38 @@ def as_scalar(what: str, value: object) -> Scalar:
     try:
         return float(value)
     except OverflowError:
-        raise ValueError(f"{what}: expected a number that fits into 64 bits of a float") from None
+        raise ValueError(f"{what}: expected a number that fits into a 64-bit float") from None
 
 
 class Sent:
-    """A number of a device on its way to the host, with others."""
+    """A number on its way from a device to the host, together with others."""
 
     def __init__(self, cell: Tensor, copy: Copy, index: int) -> None:
-        """Remember where it is to be found.
+        """Remember where to find it.
 
         Args:
-            cell: What was copied; kept, so that its identity is no other's.
-            copy: Of several cells.
-            index: Which of these it is.
+            cell: The copied tensor; kept so its identity is not reused.
+            copy: Copy of several cells.
+            index: Index of this cell in the copy.
         """
         self._cell = cell
         self._copy = copy
         self._index = index
 
     def __float__(self) -> float:
-        """Return the number, and wait for the copy where that has not arrived."""
+        """Return the number; wait for the copy if it has not arrived."""
         return float(self._copy.array()[self._index])
 
 
 def _send(cells: Iterable[Scalar]) -> dict[int, Sent]:
-    """Start to copy all cells that lie on a device; return them by their identity."""
+    """Start to copy all cells that are on a device; return the copies by the cells' identity."""
     found = {id(cell): cell for cell in cells if isinstance(cell, Tensor)}
     kinds: dict[torch.device, dict[torch.dtype, list[Tensor]]] = {}
     for cell in found.values():
         if cell.device.type != "cpu":
             kinds.setdefault(cell.device, {}).setdefault(cell.dtype, []).append(cell)
     sent: dict[int, Sent] = {}
-    for by_type in kinds.values():  # an operation for each type, however many cells there are
+    for by_type in kinds.values():  # an operation for each type, for any number of cells
         stacked = [torch.stack(alike).to(torch.float64) for alike in by_type.values()]
         copy = Copy(stacked[0] if len(stacked) == 1 else torch.cat(stacked))
         in_order = [cell for alike in by_type.values() for cell in alike]
@@ -262,6 +262,6 @@ def _send(cells: Iterable[Scalar]) -> dict[int, Sent]:
 
 
 def _on_host(cells: Sequence[Scalar], sent: Mapping[int, Sent]) -> list[float]:
-    """Numbers of all cells; what was not sent yet is copied, once a device."""
+    """Values of all cells; those not sent yet are copied, once per device."""
     arrived = {**sent, **_send(cell for cell in cells if id(cell) not in sent)}
     return [float(arrived.get(id(cell), cell)) for cell in cells]

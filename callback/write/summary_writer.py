@@ -1,7 +1,7 @@
-"""Writes events into the file of a SummaryWriter that the user has already.
+"""Writes events to the file of the user's SummaryWriter.
 
-Events are packed before they are handed over: the user may close the writer at any time, and what
-a thread of ours still had would be lost. A thread of the writer's own writes them.
+Events are packed before they are handed over: the user may close the writer at any time, and events
+still held by a thread of ours would be lost. The writer's own thread writes them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class SharedWriter:
 
     Attributes:
         location: The folder it writes to.
-        lost_events: None are.
-        seconds_on_thread: No thread is ours.
+        lost_events: Always 0.
+        seconds_on_thread: Always 0, because there is no thread of ours.
     """
 
     lost_events = 0
@@ -41,23 +41,23 @@ class SharedWriter:
             )
         self._writer = writer
         if self.current_file is None:
-            raise ValueError("writer is a SummaryWriter that was closed already")
+            raise ValueError("writer is a SummaryWriter that is already closed")
         self.location = os.fspath(self.current_file.get_logdir())
         self._event_class = _event_class(self.current_file)
         self._packer = Packer()
-        self._packed_for: object = None  # the file that the packer has described tags in
+        self._packed_for: object = None  # the file in which the packer has described tags
 
     @property
     def current_file(self) -> Any:
-        """What writes now: another object after the user closed the writer and went on."""
+        """The current file writer: it changes if the user closes the writer and continues."""
         return self._writer.file_writer
 
     def write(self, event: StepEvent, share_of_queue: float) -> bool:
-        """Hand over an event; waits where the writer's own queue is full.
+        """Hand over an event; waits if the writer's own queue is full.
 
         Args:
-            event: What to write.
-            share_of_queue: Without meaning here, where nothing is refused.
+            event: The event to write.
+            share_of_queue: Ignored, because nothing is refused here.
 
         Returns:
             True.
@@ -78,7 +78,7 @@ class SharedWriter:
         return True
 
     def raise_error(self) -> None:
-        """Nothing is queued here."""
+        """Do nothing: nothing is queued here."""
 
     def flush(self) -> None:
         """Flush the writer, if it is open.
@@ -96,7 +96,7 @@ class SharedWriter:
         self.flush()
 
     def _follow_file(self) -> None:
-        """Describe the tags anew in a file that the user's SummaryWriter has begun since."""
+        """Describe the tags again in a file that the user's SummaryWriter has started since."""
         if self.current_file is not self._packed_for:
             self._packed_for = self.current_file
             self._packer.describe_again()
@@ -106,7 +106,7 @@ class SharedWriter:
 
 
 def _event_class(file_writer: Any) -> Any:
-    # tensorboardX has messages of its own, equal on the wire, and takes no others.
+    # tensorboardX has its own message classes, equal on the wire, and accepts no others.
     for base in type(file_writer).__mro__:
         if base.__module__.partition(".")[0] == "tensorboardX":
             return importlib.import_module("tensorboardX.proto.event_pb2").Event

@@ -1,10 +1,11 @@
-"""A thread that packs the events of steps and writes them, with a bounded queue.
+"""A thread that packs and writes the events of steps, with a bounded queue.
 
-Most of its time is zlib's and the disk's, which do not hold the GIL. What has queued up is handed
-to the file in one call.
+It spends most of its time in zlib and on the disk, which do not hold the GIL. Queued events are
+written to the file in one call.
 
-Nothing here is locked: a signal handler may close the log wherever the training stands. The queue
-takes a message in the middle of any call, and each number below is changed by one thread alone.
+Nothing here takes a lock: a signal handler may close the log at any point of the training. The
+queue accepts a message in the middle of any call, and each number below is changed by one thread
+only.
 """
 
 from __future__ import annotations
@@ -20,30 +21,30 @@ from .event_file import EventFile
 from .step_event import Packer, StepEvent
 
 _RETRY_SECONDS = 1.0
-# Some storages write the whole file anew each time: such a write takes longer and longer.
+# Some storages rewrite the whole file each time: such a write takes longer and longer.
 _PAUSE_FOR_ONE_WRITE = 10.0
 _SHARE_WITHOUT_PAUSE = 0.25
-# Histograms that are not packed take three times the memory. Of more than this the thread that
-# trains packs its own, as it would without another one: it never waits.
+# Unpacked histograms take three times the memory. Above this limit, the training thread packs its
+# own, as it would without another thread: it never waits.
 _UNPACKED_BYTES = 4 << 20
-# So that a thread which is kept busy writes all the same.
+# Keeps a busy thread writing.
 _BYTES_AT_ONCE = 1 << 20
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class EarlierWriteError(OSError):
-    """An event that was queued before this one cannot be written."""
+    """A previously queued event cannot be written."""
 
 
 @dataclass(slots=True, eq=False)
 class _Flush:
-    """Asks for everything that was queued before it to be written.
+    """Requests that everything queued before it be written.
 
     Attributes:
         ends: Whether nothing comes after it.
-        is_awaited: Whether somebody looks at what follows.
-        done: Set when it was tried.
-        error: Why it failed, or None.
+        is_awaited: Whether a caller waits for the result.
+        done: Set after the attempt.
+        error: The error, or None.
     """
 
     ends: bool = False
@@ -54,7 +55,7 @@ class _Flush:
 
 @dataclass(slots=True)
 class _Total:
-    """Of events, the bytes that they take while they wait, and those of histograms to be packed."""
+    """Totals of events: the bytes they take while waiting, and those of unpacked histograms."""
 
     events: int = 0
     bytes: int = 0
@@ -66,9 +67,9 @@ class _Packed:
     """What the thread has packed and is about to write.
 
     Attributes:
-        records: One an event.
-        earliest: When they may be written, as the monotonic clock says it.
-        may_hurry: Whether a queue that fills up is a reason to write earlier.
+        records: One per event.
+        earliest: When they may be written, on the monotonic clock.
+        may_hurry: Whether a filling queue is a reason to write earlier.
     """
 
     records: list[bytes] = field(default_factory=list)
@@ -83,11 +84,11 @@ class _Packed:
 class BackgroundWriter:
     """Writes to an event file from a thread. ``offer`` is for one thread at a time.
 
-    What could not be written is kept and tried again, unless the file was deleted.
+    Events that could not be written are kept and retried, unless the file was deleted.
 
     Attributes:
-        lost_events: How many could not be packed, or went into a deleted file.
-        seconds: How long the thread has kept a processor busy.
+        lost_events: Number of events that could not be packed, or went into a deleted file.
+        seconds: Processor time that the thread has used.
     """
 
     def __init__(
@@ -101,10 +102,11 @@ class BackgroundWriter:
         """Start the thread.
 
         Args:
-            file: Written to by this thread alone, unless :attr:`is_idle`.
-            packer: Used likewise.
-            seconds_between_writes: At least; ``flush`` and a queue that fills up do not wait.
-            queue_bytes: How much may wait to be written.
+            file: Written to only by this thread, unless :attr:`is_idle`.
+            packer: Used only by this thread, unless :attr:`is_idle`.
+            seconds_between_writes: Least interval; ``flush`` and a filling queue do not wait for
+                it.
+            queue_bytes: How many bytes may wait to be written.
 
         Raises:
             RuntimeError: If no more threads can be started.
@@ -114,11 +116,11 @@ class BackgroundWriter:
         self._seconds_between_writes = seconds_between_writes
         self._queue_bytes = queue_bytes
         self._inbox: queue.SimpleQueue[StepEvent | _Flush] = queue.SimpleQueue()
-        self._offered = _Total()  # changed by who offers
+        self._offered = _Total()  # changed by the caller of offer()
         self._done = _Total()  # changed by the thread
         self._packed = _Packed()
         self._error: Exception | None = None  # of the last write
-        self._loss: Exception | None = None  # of an event that is not tried again
+        self._loss: Exception | None = None  # of an event that is not retried
         self._is_closed = False
         self.lost_events = 0
         self.seconds = 0.0
@@ -127,21 +129,21 @@ class BackgroundWriter:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is queued or on its way into the file."""
+        """Whether nothing is queued or being written."""
         return self._done.events == self._offered.events
 
     def offer(self, event: StepEvent, share_of_queue: float) -> bool:
         """Queue an event, or refuse it because too much is waiting. It never waits.
 
-        Where the thread is behind with packing, the histograms are packed here.
+        If the thread is behind with packing, the histograms are packed here.
 
         Args:
-            event: Owns its arrays.
+            event: The event, which owns its arrays.
             share_of_queue: How much of the queue may be in use with this event, up to 1. An empty
-                queue takes anything.
+                queue accepts anything.
 
         Returns:
-            Whether it was taken.
+            Whether it was queued.
 
         Raises:
             ValueError: If the writer is closed.
@@ -162,10 +164,10 @@ class BackgroundWriter:
         return True
 
     def raise_error(self) -> None:
-        """Raise the error of the last write, or of an event that was lost, once.
+        """Raise the error of the last write, or of a lost event, once.
 
         Raises:
-            EarlierWriteError: If it failed and was not repeated with success since.
+            EarlierWriteError: If a write failed and has not succeeded since.
         """
         error = self._take_error()
         if isinstance(error, OSError) and error.errno is not None:
@@ -179,7 +181,7 @@ class BackgroundWriter:
         Raises:
             OSError: If it cannot be written, or an event was lost since the last call.
         """
-        self._error = None  # what counts is how it goes now
+        self._error = None  # only the outcome from here on counts
         error = self._ask(_Flush())
         error = error or self._loss
         self._take_error()
@@ -239,7 +241,7 @@ class BackgroundWriter:
             self._close_alone(flush.error or self._loss)
 
     def _receive(self) -> _Flush | None:
-        """Pack what comes until there is something to be written now; return what asks for it."""
+        """Pack what arrives until a write is due; return the flush that asks for it, if any."""
         while True:
             pause = self._pause()
             try:
@@ -255,7 +257,7 @@ class BackgroundWriter:
                 return None
 
     def _pause(self) -> float | None:
-        """How long more may be waited for; None where there is nothing to write."""
+        """How long to wait for more; None if there is nothing to write."""
         packed = self._packed
         if not packed.records:
             return None
@@ -265,7 +267,7 @@ class BackgroundWriter:
         return max(0.0, packed.earliest - time.monotonic())
 
     def _pack(self, waiting: list[StepEvent]) -> None:
-        """Pack the one event that waits; nobody else has it, so that it is freed on the way."""
+        """Pack the one waiting event; nothing else refers to it, so it is freed on the way."""
         event = waiting.pop()
         step, size, unpacked = event.step, event.nbytes, event.unpacked_bytes
         try:
@@ -308,10 +310,10 @@ class BackgroundWriter:
         return None
 
     def _write_records(self) -> None:
-        """Write what is packed in one call; where that fails, as many records as there is room for.
+        """Write what is packed in one call; if that fails, as many records as fit.
 
         Raises:
-            Exception: What the file raises. Records that were written are done with.
+            Exception: Whatever the file raises. Written records are removed.
         """
         records = self._packed.records
         try:
@@ -328,7 +330,7 @@ class BackgroundWriter:
             self._forget(len(records), lost=False)
 
     def _forget(self, events: int, *, lost: bool) -> None:
-        """Be done with the first events that are packed."""
+        """Remove the first packed events."""
         records = self._packed.records
         self._done.bytes += sum(map(len, records[:events]))
         self._packed.records = records[events:]

@@ -1,7 +1,7 @@
-"""Settings of Sphinx, which makes a web site of the documents, the API reference and the gallery.
+"""Sphinx configuration: builds a web site from the documents, the API reference and the gallery.
 
-The pages are the Markdown files of the repository, where they lie: links between them work on the
-site as they do in the repository. README is the start page; :data:`CONTENTS` lists the others.
+The pages are the repository's Markdown files in their places: links between them work on the site
+as they do in the repository. README is the start page; :data:`CONTENTS` lists the others.
 """
 
 import re
@@ -15,7 +15,7 @@ project = "Adam Debug"
 author = "the Adam Debug authors"
 release = version = tb_adam_plugin.__version__
 
-# What the menu shows, by heading. A page that is not listed is a warning, which ends the build.
+# Contents of the menu, by heading. An unlisted page is a warning, which fails the build.
 CONTENTS = {
     "Start": [
         "docs/quickstart",
@@ -78,7 +78,7 @@ include_patterns = [
     "benchmarks/**.md",
     "tb_adam_plugin/http_api.md",
 ]
-# Folders that hold no page, and may hold many files.
+# Folders without pages, which may hold many files.
 exclude_patterns = [
     ".*", "build", "callback", "data", "dist", "frontend_static", "node_modules", "runs", "tests",
     "tb_adam_plugin/callback", "tb_adam_plugin/frontend_static", "*.egg-info",
@@ -86,14 +86,14 @@ exclude_patterns = [
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.doctest"]
 myst_heading_anchors = 4
-# What links in the repository call a heading.
+# Anchors of headings in links within the repository.
 myst_heading_slug_func = "tb_adam_plugin.explanations.documents.anchor"
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
-suppress_warnings = ["misc.highlighting_failure"]  # patches, and code that is cut off
+suppress_warnings = ["misc.highlighting_failure"]  # patches, and truncated code
 html_theme = "alabaster"
 html_theme_options = {
     "description": "The optimizer debugger for TensorBoard",

@@ -27,7 +27,7 @@ export { percentilesOf } from './histogram.js';
  * @typedef {{index: number, x: number, y: Float64Array}} Point pixels; y of the nine percentiles, lowest first
  */
 
-/** How much of the run colour each band has, from minimum–maximum to ±½σ. */
+/** Share of the run colour in each band, from minimum–maximum to ±½σ. */
 const STRENGTHS = [0.2, 0.38, 0.6, 0.85];
 
 /**
@@ -62,7 +62,7 @@ export function drawBands(canvas, { histogram, xs, range, color, axisKind, scale
 }
 
 /**
- * Unbroken sequences of histograms that hold anything.
+ * Unbroken sequences of non-empty histograms.
  * @param {HistogramSeries} histogram
  * @param {Float64Array} xs
  * @param {Range} range

@@ -3,7 +3,7 @@
  * Colour scales and run colours. Colours are packed as a little-endian pixel: 0xAABBGGRR.
  *
  * The scale of the update-to-weight ratio diverges from exactly 1e-3. Light: "vik" of Fabio Crameri's
- * Scientific colour maps; dark: a twin built outwards from the colour of the card.
+ * Scientific colour maps; dark: a counterpart built outwards from the colour of the card.
  */
 import { t } from '../host/language.js';
 import { cssColor, FONT_FAMILY, prepareCanvas } from './frame.js';
@@ -18,9 +18,9 @@ import { formatNumber } from './format.js';
  * @typedef {{low: number, middle: number, high: number}} Decades
  */
 
-/** Of the update-to-weight ratio. @type {Decades} */
+/** For the update-to-weight ratio. @type {Decades} */
 export const RATIO_DECADES = { low: -6, middle: -3, high: -0.5 };
-/** Of the ratio of two runs' values: equal is in the middle. @type {Decades} */
+/** For the ratio of two runs' values: equal is in the middle. @type {Decades} */
 export const COMPARISON_DECADES = { low: -1.5, middle: 0, high: 1.5 };
 
 const RATIO_STOPS = {
@@ -48,7 +48,7 @@ export const RUN_COLORS = {
     ...['#5b9bf5', '#f5b5c8', '#2fa58a', '#f0605a', '#c4c8ff', '#c29a84', '#e2dc5a'],
   ],
 };
-// Four patterns on fourteen colours: no two of the first 28 runs look alike.
+// Four patterns and fourteen colours: no two of the first 28 runs look alike.
 const DASHES = [
   [7, 3],
   [2, 2.5],
@@ -56,14 +56,14 @@ const DASHES = [
   [4, 2.5],
 ];
 
-/** @param {number} index of the run @param {Theme} theme @returns {string} '#rrggbb' */
+/** @param {number} index index of the run @param {Theme} theme @returns {string} '#rrggbb' */
 export function runColor(index, theme) {
   const colors = RUN_COLORS[theme];
   return colors[index % colors.length];
 }
 
 /**
- * @param {number} index of the run
+ * @param {number} index index of the run
  * @returns {number[] | undefined} dash pattern in CSS pixels; the first three runs are solid
  */
 export function runDash(index) {
@@ -92,8 +92,8 @@ export function sequentialColors(theme) {
 }
 
 /**
- * Card → run → the run's deep (light theme) or bright (dark theme) end, even in lightness: nothing is
- * invisible and the run keeps its hue.
+ * Card → run → the run's deep (light theme) or bright (dark theme) end, even in lightness: everything is
+ * visible and the run keeps its hue.
  * @param {string} surfaceHex @param {string} runHex @param {Theme} theme
  * @returns {Uint32Array} 256 colours
  */
@@ -134,7 +134,7 @@ export function cssOf(color) {
  * Mix in OKLab, where equal parts look equal.
  * @param {Rgb} a
  * @param {Rgb} b
- * @param {number} share of b
+ * @param {number} share share of b
  * @returns {Rgb}
  */
 export function mix(a, b, share) {
@@ -156,7 +156,7 @@ export function toOkLab(rgb) {
 }
 
 /**
- * The legend of a diverging scale: a bar, and powers of ten under it; of a comparison, factors.
+ * The legend of a diverging scale: a bar with powers of ten under it, or factors for a comparison.
  * @param {import('./frame.js').Surface} canvas about 330 × 28 CSS pixels @param {Theme} theme @param {Decades} [decades]
  */
 export function drawRatioLegend(canvas, theme, decades = RATIO_DECADES) {

@@ -6,14 +6,14 @@ import { cssColor, FONT_FAMILY, prepareCanvas } from './frame.js';
 /**
  * @typedef {import('../types.d.ts').Range} Range
  *
- * A series that is drawn so.
+ * A series in the strip.
  * @typedef {{name: string, label: string, x: Float64Array, y: ArrayLike<number>}} Strip
  */
 
 const PADDING = 3;
 const NOTE_GAP = 6;
 /**
- * How much of the beginning may leave the strip at the top: the first losses of a run would flatten the
+ * Share of the beginning that may leave the strip at the top: the first losses of a run would flatten the
  * rest. A later spike never leaves it.
  */
 const BEGINNING = 0.05;
@@ -25,8 +25,8 @@ const BEGINNING = 0.05;
  * @param {ArrayLike<number>} chart.y NaN and infinity are gaps with a mark at the bottom
  * @param {Range} chart.range @param {string} chart.color
  * @param {boolean} [chart.log] logarithmic values
- * @param {{x: number, text: string}[]} [chart.notes] what is written beside the line, the most important first
- * @param {import('./evidence_marks.js').EvidenceMarks | null} [chart.evidence] of the open finding
+ * @param {{x: number, text: string}[]} [chart.notes] labels beside the line, the most important first
+ * @param {import('./evidence_marks.js').EvidenceMarks | null} [chart.evidence] evidence of the open finding
  * @returns {void}
  */
 export function drawContextStrip(canvas, { x, y, range, color, log = false, notes = [], evidence = null }) {
@@ -83,13 +83,14 @@ function _drawNotes(context, notes, range, width) {
 }
 
 /**
- * The points that are enough to draw a line: where several share a pixel, the first, the lowest, the
- * highest and the last of them, so that the spike of a single step survives. Gaps stay gaps.
+ * The points that suffice to draw a line: if several share a pixel, the first, the lowest, the highest and
+ * the last of them, so the spike of a single step survives. Gaps stay gaps.
  * @param {ArrayLike<number>} x
  * @param {ArrayLike<number>} y
  * @param {Range} range
  * @param {number} width pixels
- * @returns {{x: number[], y: number[]}} pixels and values, with NaN in y for a gap; one point beyond either end where there is one
+ * @returns {{x: number[], y: number[]}} pixels and values, with NaN in y for a gap; one point beyond either end if
+ * there is one
  */
 export function thinToPixels(x, y, range, width) {
   const toPixel = (/** @type {number} */ v) =>
@@ -99,7 +100,7 @@ export function thinToPixels(x, y, range, width) {
   for (let start = 0, end; start < x.length; start = end) {
     const pixel = _column(toPixel(x[start]), width);
     for (end = start + 1; end < x.length && _column(toPixel(x[end]), width) === pixel;) end++;
-    // Of what lies outside only the nearest point matters: the line enters or leaves there.
+    // Outside the range, only the nearest point matters: the line enters or leaves there.
     const members = pixel < 0 ? [end - 1] : pixel >= width ? [start] : _extremes(y, start, end);
     for (const i of members) {
       thin.x.push(toPixel(x[i]));

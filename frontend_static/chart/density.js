@@ -15,11 +15,11 @@ import { cellsOfPixels } from './scales.js';
 
 const STRIP_HEIGHT = 8;
 const STRIP_GAP = 4;
-/** Keeps the lowest label of the value axis clear of the first strip's. */
+/** Keeps the lowest label of the value axis away from the first strip's. */
 const ABOVE_STRIPS = 4;
 
 /**
- * @typedef {object} Strip a row under the value axis for elements that have no place on it
+ * @typedef {object} Strip a row under the value axis for elements that do not fit on it
  * @property {string} label
  * @property {(index: number) => number} colorOf packed colour of a histogram, 0 for none
  */

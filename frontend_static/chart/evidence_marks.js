@@ -1,25 +1,25 @@
 // @ts-check
-/** What the open finding rests on, drawn into charts: its steps, and the threshold of its rule. */
+/** Draws the evidence of the open finding into charts: its steps, and the threshold of its rule. */
 import { cssColor, drawLabelGround, FONT } from './frame.js';
 
 /**
  * @typedef {import('../types.d.ts').PlotArea} PlotArea
  * @typedef {import('../types.d.ts').Range} Range
  *
- * What a chart marks.
+ * The marks in a chart.
  * @typedef {object} EvidenceMarks
  * @property {Range} steps on the axis
  * @property {{value: number, text: string} | null} threshold
  */
 
-/** A single step is wide enough to be seen. */
+/** Keeps a single step visible. */
 const NARROWEST = 6;
 const LABEL_HEIGHT = 13;
 
 /**
- * Where steps lie, in CSS pixels within an area.
+ * Position of steps within an area, in CSS pixels.
  * @param {Range} steps @param {Range} range visible @param {Pick<PlotArea, 'left' | 'width'>} area
- * @returns {{left: number, width: number} | null} null where they are out of sight
+ * @returns {{left: number, width: number} | null} null if they are out of sight
  */
 export function spanOf(steps, range, { left, width }) {
   if (steps.to < range.from || steps.from > range.to || !(range.to > range.from)) return null;
@@ -31,7 +31,7 @@ export function spanOf(steps, range, { left, width }) {
 }
 
 /**
- * Behind the lines: the steps of the finding.
+ * Draws the steps of the finding, behind the lines.
  * @param {CanvasRenderingContext2D} context @param {PlotArea} area @param {Range} range @param {Range} steps
  */
 export function drawEvidenceSteps(context, area, range, steps) {
@@ -42,7 +42,7 @@ export function drawEvidenceSteps(context, area, range, steps) {
 }
 
 /**
- * Above the lines: the threshold, with its value beside it.
+ * Draws the threshold and its value, above the lines.
  * @param {CanvasRenderingContext2D} context @param {PlotArea} area
  * @param {number} y pixels @param {string} text
  */

@@ -35,7 +35,7 @@ export function formatRange(range) {
 }
 
 /**
- * A fraction as a percentage; never '0 %' for what is more than nothing, nor '100 %' for less than all.
+ * A fraction as a percentage; never '0 %' for more than nothing, or '100 %' for less than all.
  * @param {number} fraction 0..1
  */
 export function formatPercent(fraction) {
@@ -54,7 +54,7 @@ export function formatInteger(n) {
 }
 
 /**
- * A position on the horizontal axis that all charts share.
+ * A position on the horizontal axis shared by all charts.
  * @param {number} value optimizer step, seconds since the start, or seconds since the epoch
  * @param {AxisKind} axisKind
  */
@@ -100,7 +100,7 @@ export function formatClock(time) {
   return [time.getHours(), time.getMinutes(), time.getSeconds()].map(_twoDigits).join(':');
 }
 
-/** @param {string} text @returns {number} about how many Latin letters are as wide: Chinese characters are twice as wide */
+/** @param {string} text @returns {number} approximate width in Latin letters: Chinese characters count twice */
 export function letters(text) {
   return text.length + (text.match(/[\u2e80-\uffef]/g)?.length ?? 0);
 }
@@ -112,7 +112,7 @@ function _twoDigits(n) {
 
 /** @param {number} seconds @returns {[number, string, number, string]} */
 function _largestUnit(seconds) {
-  // Compared after rounding to the smaller unit, so that 59 min 59.9 s becomes 1 h.
+  // Compared after rounding to the smaller unit, so 59 min 59.9 s becomes 1 h.
   if (seconds < HOUR) return [MINUTE, 'min', 1, 's'];
   if (Math.round(seconds / MINUTE) * MINUTE < DAY) return [HOUR, 'h', MINUTE, 'min'];
   return [DAY, 'd', HOUR, 'h'];

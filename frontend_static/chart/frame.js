@@ -1,5 +1,5 @@
 // @ts-check
-/** What every drawn chart shares: a sharp canvas, theme colours, margins and axes. */
+/** Shared parts of all charts: a sharp canvas, theme colours, margins and axes. */
 import { axisTicks } from './scales.js';
 
 export { niceTicks } from './scales.js';
@@ -12,21 +12,21 @@ export { niceTicks } from './scales.js';
 /** @typedef {CanvasRenderingContext2D} Context */
 
 /**
- * What charts draw on: a canvas of the page, or a figure that is being saved (data/figure.js).
+ * A surface to draw on: a canvas of the page, or a figure that is being saved (data/figure.js).
  * @typedef {Pick<HTMLCanvasElement, 'clientWidth' | 'clientHeight' | 'width' | 'height'> & {getContext: (kind: '2d') => Context | null}} Surface
  */
 
 export const FONT_FAMILY = 'Roboto, "Segoe UI", system-ui, "Helvetica Neue", Arial, "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "Noto Sans SC", sans-serif';
 export const FONT = `11px ${FONT_FAMILY}`;
 
-/** Space around the data of the charts with a step axis; equal, so that they line up. */
+/** Space around the data of the charts with a step axis; equal in all of them, to align them. */
 export const MARGIN = { left: 46, right: 12, top: 6, bottom: 22 };
 
 const LABEL_GAP = 6;
 
 /**
- * @param {string} name of a custom property of style/tokens.css, '--grid'
- * @returns {string} its value now
+ * @param {string} name a custom property of style/tokens.css, '--grid'
+ * @returns {string} its current value
  */
 export function cssColor(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -52,7 +52,7 @@ export function prepareCanvas(canvas) {
 }
 
 /**
- * @param {number} width of the canvas
+ * @param {number} width width of the canvas
  * @param {number} height
  * @param {Partial<typeof MARGIN>} [margin]
  * @returns {PlotArea}
@@ -66,7 +66,7 @@ export function plotArea(width, height, margin = {}) {
  * @param {PlotArea} area
  * @param {Range} range
  * @param {number} x
- * @returns {number} pixels; a range of one point lies in the middle
+ * @returns {number} pixels; a range of one point is in the middle
  */
 export function xToPixel(area, range, x) {
   return area.left + area.width * (range.to > range.from ? (x - range.from) / (range.to - range.from) : 0.5);
@@ -124,7 +124,7 @@ export function drawBottomAxis(context, area, ticks, { grid = true, labels = tru
 /**
  * The value axis at the left: grid lines and labels, and a bar where a signed logarithmic axis is linear.
  * @param {Context} context @param {PlotArea} area @param {Scale} scale
- * @param {{overData?: boolean}} [options] overData: grid lines faint enough to lie on top of a heat map
+ * @param {{overData?: boolean}} [options] overData: grid lines faint enough for the top of a heat map
  */
 export function drawValueAxis(context, area, scale, { overData = false } = {}) {
   context.save();
@@ -152,7 +152,7 @@ export function drawValueAxis(context, area, scale, { overData = false } = {}) {
 }
 
 /**
- * Mark on the axis the part between ±threshold, where it is linear.
+ * Mark the part of the axis between ±threshold, where it is linear.
  * @param {Context} context
  * @param {number} x
  * @param {number} y
@@ -190,11 +190,11 @@ export function drawMark(context, area, scale, { value, label }) {
 }
 
 /**
- * What keeps a label readable on top of data.
+ * Draws a background that keeps a label readable on top of data.
  * @param {Context} context
- * @param {number} left of the text
+ * @param {number} left left edge of the text
  * @param {number} top
- * @param {number} width of the text
+ * @param {number} width width of the text
  * @param {number} height
  */
 export function drawLabelGround(context, left, top, width, height) {
@@ -213,7 +213,7 @@ function _styleAxis(context) {
   context.setLineDash([]);
 }
 
-/** @param {number} pixel @returns {number} where a line of one pixel is not smeared over two */
+/** @param {number} pixel @returns {number} a position where a one-pixel line is not blurred over two */
 function _sharp(pixel) {
   return Math.round(pixel) + 0.5;
 }

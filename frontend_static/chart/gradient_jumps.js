@@ -1,35 +1,35 @@
 // @ts-check
-/** The steps around a jump of the gradient norm, most of which lie between records. Pure. */
+/** The steps around a jump of the gradient norm, mostly between records. Pure. */
 import { formatInteger } from './format.js';
 
 /**
  * @typedef {import('../types.d.ts').Overview} Overview
  * @typedef {import('../types.d.ts').StepColumns} StepColumns
  *
- * One parameter's gradient at its highest.
+ * The peak of one parameter's gradient.
  * @typedef {object} Jump
  * @property {number} parameter index
  * @property {number} from
  * @property {number} step the last; equal to `from` unless several steps share a column
  * @property {number} wallTime
  * @property {number} value gradient RMS, which may not be finite
- * @property {number} factor of the median of the steps around it; Infinity where the value is not finite
+ * @property {number} factor relative to the median of the steps around it; Infinity if the value is not finite
  */
 
 export const GRADIENT_STATISTIC = 'gradient_rms';
 
-// What the callback calls a jump of the norm of all gradients, asked of one parameter's: so many robust
-// standard deviations above the median of the steps around it, and at least so many times the median.
+// The callback's definition of a jump of the total norm, applied to one parameter's: this many robust
+// standard deviations above the median of the steps around it, and at least this many times the median.
 const DEVIATIONS = 6;
 const LEAST_FACTOR = 2;
-/** The standard deviation of a normal distribution is this many median absolute deviations. */
+/** The standard deviation of a normal distribution, in median absolute deviations. */
 const ROBUST_SCALE = 1.4826;
-/** Fewer steps say nothing about what is usual. */
+/** With fewer steps, it is unclear what is usual. */
 const LEAST_STEPS = 8;
 
 /**
  * @param {StepColumns} norms
- * @returns {Jump[]} the strongest first; of several high steps in a row the highest
+ * @returns {Jump[]} the strongest first; of several consecutive high steps the highest
  */
 export function jumpsOf(norms) {
   const jumps = burstsOf(norms).flatMap(({ first, end }) =>
@@ -38,13 +38,13 @@ export function jumpsOf(norms) {
   return jumps.sort((a, b) => b.factor - a.factor || a.step - b.step);
 }
 
-/** @param {Jump} jump @returns {string} '1,837', or '1,837–1,839' where these cannot be told apart */
+/** @param {Jump} jump @returns {string} '1,837', or '1,837–1,839' if these share a column */
 export function jumpSteps({ from, step }) {
   return from === step ? formatInteger(step) : `${formatInteger(from)}–${formatInteger(step)}`;
 }
 
 /**
- * Columns that follow each other without a gap.
+ * Groups of columns without gaps between them.
  * @param {Pick<StepColumns, 'columns' | 'first_step' | 'last_step'>} norms
  * @returns {{first: number, end: number}[]} `end` is not included
  */
@@ -98,8 +98,8 @@ function _median(values) {
 }
 
 /**
- * An overview of the gradient RMS with the steps between its records: columns of their own, or, where
- * a column covers several steps, the largest value there.
+ * An overview of the gradient RMS that includes the steps between its records: as separate columns, or, if
+ * a column covers several steps, by the largest value there.
  * @param {Overview} overview
  * @param {StepColumns} norms of the same parameters
  * @returns {Overview}

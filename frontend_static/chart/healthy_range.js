@@ -1,16 +1,16 @@
 // @ts-check
-/** Which update-to-weight ratios are usual for a tensor, and which deserve a look. Pure. */
+/** Which update-to-weight ratios are usual for a tensor, and which need a look. Pure. */
 
 /** @typedef {import('../types.d.ts').RunInfo} RunInfo */
 
-// So many times above the range a ratio is far too large, rather than worth a look.
+// This many times above the range, a ratio is far too large rather than just worth a look.
 const FAR = 5;
 
 /**
  * @param {Pick<RunInfo, 'parameters' | 'groups'>} run
  * @param {number} parameter index of the tensor
- * @param {[number, number] | null} chosen the range that the user wants for every tensor
- * @returns {[number, number] | null} of healthy trainings; null where nothing was measured for its kind
+ * @param {[number, number] | null} chosen the user's range for every tensor
+ * @returns {[number, number] | null} the range of healthy trainings; null if none was measured for its kind
  */
 export function healthyRange({ parameters, groups }, parameter, chosen) {
   const { kind, group } = parameters[parameter] ?? {};
@@ -18,7 +18,7 @@ export function healthyRange({ parameters, groups }, parameter, chosen) {
 }
 
 /**
- * @param {number} ratio update / weight, Infinity where the weight was 0
+ * @param {number} ratio update / weight, Infinity if the weight was 0
  * @param {[number, number] | null} range
  * @returns {'' | 'warm' | 'hot'}
  */

@@ -1,5 +1,5 @@
 // @ts-check
-/** Parameters × steps as a heat map in which no worst value is ever lost to a lack of pixels. */
+/** Parameters × steps as a heat map that never loses the worst value to a lack of pixels. */
 import { cssOf, packRgb, parseHex } from './colormap.js';
 import { cssColor, prepareCanvas } from './frame.js';
 import { colorsOf, colouringOf, ZERO_WEIGHT } from './heatmap_colours.js';
@@ -22,10 +22,10 @@ import { cellsOfPixels } from './scales.js';
  * @param {Float64Array} chart.xs axis position of each column (of its last step)
  * @param {Range} chart.range
  * @param {Theme} chart.theme
- * @param {Colouring} [chart.colouring] that of the statistic unless told
+ * @param {Colouring} [chart.colouring] by default the statistic's
  * @param {ReadonlySet<number>} [chart.undefinedFor] parameters whose optimizer does not define the statistic: grey, not NaN
- * @param {import('../state/store.js').Crowded} [chart.crowded] what a pixel shows that covers several cells
- * @param {Mark[]} [chart.marks] what is to be seen however narrow it is; the first are written beside
+ * @param {import('../state/store.js').Crowded} [chart.crowded] what a pixel that covers several cells shows
+ * @param {Mark[]} [chart.marks] always visible, however narrow; the first ones are labelled
  * @returns {void}
  */
 export function drawOverview(
@@ -59,7 +59,7 @@ export function drawOverview(
  * @param {Float64Array} xs
  * @param {Range} range
  * @param {number} unit 0..1 across the range
- * @returns {number} the column drawn there (the nearest), -1 without columns
+ * @returns {number} the nearest drawn column, -1 without columns
  */
 export function columnAtX(xs, range, unit) {
   const x = range.from + unit * (range.to - range.from);
@@ -71,8 +71,8 @@ export function columnAtX(xs, range, unit) {
 }
 
 /**
- * Rows of the tree as stripes of whole device pixels. A row of several parameters gets a stripe for each,
- * or stripes of several parameters where there are more of them than pixels. Open modules have none.
+ * Rows of the tree as stripes of whole device pixels. A row of several parameters gets a stripe for each, or
+ * stripes of several parameters if there are more of them than pixels. Open modules have none.
  * @param {Pick<TreeRow, 'open' | 'parameters' | 'y' | 'height'>[]} rows
  * @param {number} ratio device pixels per CSS pixel
  * @param {number} height of the canvas, device pixels
@@ -100,8 +100,8 @@ export function deviceStripes(rows, ratio, height) {
 }
 
 /**
- * @param {Uint32Array} pixels of the canvas
- * @param {Int32Array} first column of each pixel, -1 where there is none and the card shows
+ * @param {Uint32Array} pixels pixels of the canvas
+ * @param {Int32Array} first column of each pixel, -1 if there is none and the card shows
  * @param {number} ratio @param {Uint32Array} colors per severity
  * @returns {(severities: Uint16Array, top: number, bottom: number) => void}
  */

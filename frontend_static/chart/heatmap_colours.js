@@ -34,21 +34,21 @@ import { domainOfLog, linearScale, logScale } from './scales.js';
  * How values become colours.
  * @typedef {object} Colouring
  * @property {Kind} kind
- * @property {Scale} scale of values that do not diverge from a power of ten
- * @property {import('./colormap.js').Decades} [decades] of values that do
+ * @property {Scale} scale for values that do not diverge from a power of ten
+ * @property {import('./colormap.js').Decades} [decades] for values that do
  */
 
 /** The statistic whose colours diverge from 1e-3. */
 export const RATIO_STATISTIC = 'update_to_weight_ratio';
 
-/** In place of a colour: transparent, as no colour is. */
+/** A placeholder for a colour: transparent, unlike all colours. */
 export const ZERO_WEIGHT = 1;
 
 /**
- * How the heat map and its legend colour values. Scales that follow the data are robust: single
- * outliers saturate instead of washing out the rest.
+ * How the heat map and its legend colour values. Scales that follow the data are robust: single outliers
+ * saturate instead of washing out the rest.
  * @param {Pick<Overview, 'statistic' | 'values'> & {against?: string | null}} overview
- * @param {StatisticScale} [scale] how the statistic's values are read, 'log' unless told
+ * @param {StatisticScale} [scale] scale of the statistic's values, 'log' by default
  * @param {[number, number]} [ratios] update-to-weight ratios at the ends of the colours
  * @returns {Colouring}
  */
@@ -69,7 +69,7 @@ export function colouringOf(overview, scale = 'log', ratios = [10 ** RATIO_DECAD
   return { kind: scale, scale: logScale(low, high) };
 }
 
-/** @param {Kind} kind whether factors between values count, and an exact zero has a look of its own */
+/** @param {Kind} kind whether factors between values matter, and an exact zero looks different */
 export function isLogarithmic(kind) {
   return kind === 'ratio' || kind === 'comparison' || kind === 'log';
 }

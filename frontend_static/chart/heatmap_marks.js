@@ -1,5 +1,5 @@
 // @ts-check
-/** Marks on the heat map: frames around single steps, and what is written beside them. */
+/** Marks on the heat map: frames around single steps, and their labels. */
 import { t } from '../host/language.js';
 import { formatInteger } from './format.js';
 import { cssColor, FONT_FAMILY } from './frame.js';
@@ -13,21 +13,21 @@ import { cssColor, FONT_FAMILY } from './frame.js';
  * @property {number} parameter
  * @property {number} x axis position
  * @property {string} text
- * @property {string} name of the parameter
- * @property {number} [value] what fills the mark, coloured as the cells are; nothing unless told
+ * @property {string} name name of the parameter
+ * @property {number} [value] value that fills the mark, coloured like the cells; empty by default
  */
 
-/** Half the width of a mark, in CSS pixels: a step of no width is seen, and can be hit. */
+/** Half the width of a mark in CSS pixels, which keeps a step without width visible and clickable. */
 export const MARK_REACH = 4;
 const LABELS = 24;
-/** Up to here all marks of a step are labelled. */
+/** Up to this many marks of a step, all are labelled. */
 const LABELS_OF_A_STEP = 8;
-/** Where everything jumps at once, a few are enough, which say so. */
+/** If everything jumps at once, a few labels suffice to show it. */
 const FEW_LABELS = 3;
 const LABEL_HEIGHT = 13;
 
 /**
- * The marks of every row, the first of those that would lie on each other.
+ * The marks of every row; of overlapping ones only the first.
  * @template {Pick<Mark, 'parameter' | 'x'>} T
  * @param {TreeRow[]} rows @param {T[]} marks @param {Range} range @param {number} width CSS pixels
  * @returns {{row: TreeRow, mark: T, pixel: number, others: number}[]} in the order of the marks; `others` are hidden behind it
@@ -58,7 +58,7 @@ export function marksOfRows(rows, marks, range, width) {
 }
 
 /**
- * A frame around each marked step, and beside the first of them what it is, on the side of the steps before.
+ * Draws a frame around each marked step, and labels the first of them, on the side of the earlier steps.
  * @param {CanvasRenderingContext2D} context
  * @param {ReturnType<typeof marksOfRows<Mark>>} placed
  * @param {(value: number) => string} fillOf
@@ -90,11 +90,11 @@ export function drawMarks(context, placed, fillOf, width) {
 }
 
 /**
- * What is written beside the first marks: before the mark where there is room, else after it, and nothing
- * where it would lie on another label or mark of its row.
+ * Labels of the first marks: before the mark if there is room, else after it, and none where it would overlap
+ * another label or mark of its row.
  * @param {ReturnType<typeof marksOfRows<Mark>>} placed
- * @param {(text: string) => number} widthOf of a label, CSS pixels
- * @param {number} width of the heat map
+ * @param {(text: string) => number} widthOf width of a label, CSS pixels
+ * @param {number} width width of the heat map
  * @returns {{row: TreeRow, text: string, left: number, size: number}[]}
  */
 export function labelsOfMarks(placed, widthOf, width) {

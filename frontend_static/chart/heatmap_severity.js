@@ -1,13 +1,13 @@
 // @ts-check
-/** How bad the cells of the heat map are, in a form in which millions of them are compared at once. */
+/** How bad the cells of the heat map are, in a form that allows comparing millions of them at once. */
 import { badness } from './worst.js';
 
 /** @typedef {import('../types.d.ts').Overview} Overview */
 /** @typedef {import('./worst.js').Kind} Kind */
 
 /**
- * Values are told apart by the upper half of a float32 (sign, exponent, 7 bits of mantissa): under 0.4 %
- * off, a third of one colour. Tables of 65,536 entries then replace two million logarithms.
+ * Values are distinguished by the upper half of a float32 (sign, exponent, 7 bits of mantissa): an error
+ * below 0.4 %, a third of one colour. Tables of 65,536 entries then replace two million logarithms.
  */
 export const HALVES = 65_536;
 
@@ -50,9 +50,9 @@ export function severitiesOf({ values, logged }, kind) {
 const _severities = new WeakMap();
 
 /**
- * The worst cell among those that each pixel covers.
+ * The worst cell covered by each pixel.
  * @param {Uint16Array} severities [parameters, columns] @param {number} columns
- * @param {number[]} parameters of one stripe
+ * @param {number[]} parameters parameters of one stripe
  * @param {{first: Int32Array, last: Int32Array}} cells columns per pixel
  * @returns {Uint16Array} per pixel
  */
@@ -73,9 +73,9 @@ export function worstSeverities(severities, columns, parameters, { first, last }
 }
 
 /**
- * The arithmetic mean of the cells that each pixel covers; NaN where one of them is.
+ * The arithmetic mean of the cells covered by each pixel; NaN if one of them is.
  * @param {Pick<Overview, 'values' | 'columns' | 'logged'>} overview @param {Kind} kind
- * @param {number[]} parameters of one stripe
+ * @param {number[]} parameters parameters of one stripe
  * @param {{first: Int32Array, last: Int32Array}} cells columns per pixel
  * @returns {Uint16Array} severity per pixel
  */
@@ -107,7 +107,7 @@ export function severityTable(kind) {
   const keys = new Float64Array(HALVES);
   for (let half = 0; half < HALVES; half++) {
     const bad = half === NOT_LOGGED ? -1e3 : badness(kind, values[half]);
-    // The half itself breaks ties and travels through the sort.
+    // The half itself breaks ties and is carried through the sort.
     keys[half] = Math.round((bad + 1e3) * 1e6) * HALVES + half;
   }
   keys.sort();
@@ -129,7 +129,7 @@ export function severityTable(kind) {
 /** @type {Map<Kind, ReturnType<typeof severityTable>>} */
 const _severityTables = new Map();
 
-/** @returns {Float32Array} the value in the middle of what each upper half stands for */
+/** @returns {Float32Array} the middle value of those that share each upper half */
 function _valuesOfHalves() {
   const words = new Uint32Array(HALVES);
   for (let half = 0; half < HALVES; half++) words[half] = (half << 16) | 0x8000;

@@ -1,5 +1,5 @@
 // @ts-check
-/** What the heat map shows of a run, value by value: where it is, what it says, which one stands for several. */
+/** The values that the heat map shows of a run: their position, their text, and which one represents several. */
 import { t } from '../host/language.js';
 import { formatNumber } from './format.js';
 import { RATIO_STATISTIC } from './heatmap_colours.js';
@@ -10,33 +10,39 @@ import { worstOf } from './worst.js';
  * @typedef {import('../types.d.ts').Overview} Overview
  * @typedef {import('../types.d.ts').TreeRow} TreeRow
  *
- * What the overview's run looks like on the shared axis.
+ * The overview's run on the shared axis.
  * @typedef {object} View
  * @property {import('../types.d.ts').RunInfo} run
- * @property {string} color of the run
+ * @property {string} color colour of the run
  * @property {import('../types.d.ts').Theme} theme
  * @property {import('../types.d.ts').AxisKind} axis
  * @property {import('../types.d.ts').Range} range visible
  * @property {import('../types.d.ts').Range} whole
  * @property {number} start wall time of the run's first step
- * @property {number} x the same step on the axis
+ * @property {number} x position of that step on the axis
  * @property {Overview} overview
  * @property {Float64Array} xs axis value of every column
  * @property {number} step at the cursor: the pinned one, else the newest
  * @property {import('../types.d.ts').StatisticInfo} metric
  * @property {import('./heatmap_colours.js').Colouring} colouring
  * @property {import('../types.d.ts').RunInfo | null} against the run that the heat map compares with
- * @property {[number, number] | null} healthyRange that the user wants for every tensor; null for that of its kind
- * @property {import('./gradient_jumps.js').Jump[]} jumps of single gradients, the strongest first
- * @property {import('../types.d.ts').Evidence | null} [evidence] of the open finding
+ * @property {[number, number] | null} healthyRange the user's range for every tensor; null for that of its kind
+ * @property {import('./gradient_jumps.js').Jump[]} jumps jumps of single gradients, the strongest first
+ * @property {import('../types.d.ts').Evidence | null} [evidence] evidence of the open finding
  */
 
-/** The tensor of a row whose value at a column is the worst. @param {View} view @param {TreeRow} row @param {number} column */
+/**
+ * The tensor of a row with the worst value at a column. @param {View} view @param {TreeRow} row @param {number}
+ * column
+ */
 export function worstIn(view, { parameters }, column) {
   return worstOf(view.colouring.kind, parameters, (parameter) => valueAt(view, parameter, column));
 }
 
-/** @param {View} view @param {number} parameter @param {number} column @returns {number | null} null where nothing was logged, or is known */
+/**
+ * @param {View} view @param {number} parameter @param {number} column @returns {number | null} null if nothing was
+ * logged, or is known
+ */
 export function valueAt({ overview }, parameter, column) {
   const at = parameter * overview.columns + column;
   return overview.logged && !overview.logged[at] ? null : overview.values[at];
@@ -66,13 +72,16 @@ export function undefinedFor({ run, metric }) {
   return new Set(run.parameters.flatMap(({ group }, index) => (groups[group] ? [index] : [])));
 }
 
-/** @param {View} view @param {boolean} lacking whether some optimizer does not have the statistic @returns {string} what grey means */
+/**
+ * @param {View} view @param {boolean} lacking whether some optimizer lacks the statistic @returns {string} the
+ * meaning of grey
+ */
 export function greyText({ against, overview }, lacking) {
   if (lacking) return overview.logged ? t('not defined or no value') : t('not defined');
   return against ? t('nothing to compare') : t('no value');
 }
 
-/** @param {Overview} overview @returns {boolean} whether some updates were of weights that were 0 */
+/** @param {Overview} overview @returns {boolean} whether some updates changed weights that were 0 */
 export function hasZeroWeights({ values, statistic, against }) {
   if (against || !isRatio({ name: statistic })) return false;
   const known = zeroWeights.get(values) ?? values.includes(Infinity);

@@ -1,5 +1,5 @@
 // @ts-check
-/** What the histogram charts share: the value axis, resampling to its cells, percentiles. */
+/** Shared parts of the histogram charts: the value axis, resampling to its cells, percentiles. */
 import { t } from '../host/language.js';
 import { indexAtOrBefore } from '../state/axis.js';
 import { formatInteger, formatNumber, formatPercent } from './format.js';
@@ -12,25 +12,25 @@ import { linearScale, logScale, signedLogScale } from './scales.js';
 /** @typedef {{value: number, label: string}} Mark */
 
 /**
- * What TensorBoard's Distributions tab shows: minimum, maximum, median and ±½σ, ±1σ, ±1½σ of a normal distribution.
+ * As in TensorBoard's Distributions tab: minimum, maximum, median and ±½σ, ±1σ, ±1½σ of a normal distribution.
  */
 export const NINE_PERCENTILES = [0, 0.0668, 0.1587, 0.3085, 0.5, 0.6915, 0.8413, 0.9332, 1];
 
 /** Columns of HistogramSeries.special. */
 const [ZERO, SUBNORMAL, NEGATIVE_INFINITY, POSITIVE_INFINITY, NAN] = [0, 1, 2, 3, 4];
 const SPECIALS = 5;
-/** An unsigned axis begins where at no step more than this fraction of the elements lies below. */
+/** An unsigned axis starts where at every step at most this fraction of the elements is below. */
 const TAIL = 0.01;
-/** High over low, so that a single used bin does not fill the chart. */
+/** High over low; keeps a single used bin from filling the chart. */
 const SHORTEST_AXIS = 10;
 
 /**
- * The value axis for all histograms of a series: logarithmic for unsigned quantities; for signed ones
- * linear up to about a tenth of the median magnitude, so that the neighbourhood of zero, where hardly
- * any element lies, does not fill the chart. The largest value is always inside.
+ * The value axis for all histograms of a series: logarithmic for unsigned quantities; for signed ones linear
+ * up to about a tenth of the median magnitude, because the neighbourhood of zero, which holds hardly any
+ * elements, would fill the chart otherwise. The largest value is always inside.
  * @param {HistogramSeries} histogram
- * @param {'log' | 'linear'} [axis] of signed quantities
- * @param {number | null} [linearBelow] magnitude up to which a signed axis is linear; null for what suits the values
+ * @param {'log' | 'linear'} [axis] axis of signed quantities
+ * @param {number | null} [linearBelow] magnitude up to which a signed axis is linear; null for automatic
  * @returns {Scale}
  */
 export function valueScale(histogram, axis = 'log', linearBelow = null) {
@@ -50,7 +50,7 @@ export function valueScale(histogram, axis = 'log', linearBelow = null) {
 }
 
 /**
- * One axis for several runs' histograms of a quantity, so that they compare.
+ * One axis for several runs' histograms of a quantity, which makes them comparable.
  * @param {HistogramSeries[]} histograms at least one
  * @param {'log' | 'linear'} axis
  * @param {number | null} linearBelow
@@ -66,7 +66,7 @@ export function sharedScale(histograms, axis, linearBelow) {
 }
 
 /**
- * The histograms within a span of the axis; where there is none, the last one before it.
+ * The histograms within a span of the axis; if there is none, the last one before it.
  * @param {HistogramSeries} histogram @param {Float64Array} xs axis values of its steps
  * @param {import('../types.d.ts').Range} range
  * @returns {{histogram: HistogramSeries, xs: Float64Array}}
@@ -89,10 +89,10 @@ export function histogramsWithin(histogram, xs, { from, to }) {
 }
 
 /**
- * Where ε takes over the denominator, on the axis of exp_avg_sq; a note where that is beyond the axis: there
- * ε plays no part, and a mark would push the data out of sight.
+ * Where ε takes over the denominator, on the axis of exp_avg_sq; a note if that is beyond the axis: then ε
+ * plays no part, and a mark would push the data out of sight.
  * @param {GroupInfo | undefined} group
- * @param {number | null} epsilon of the group
+ * @param {number | null} epsilon the group's ε
  * @param {Pick<Scale, 'low' | 'high'>} scale
  * @returns {{mark: Mark | null, note: string}}
  */
@@ -106,8 +106,8 @@ export function epsilonMark(group, epsilon, { low, high }) {
 }
 
 /**
- * Whether ε is added to v, under the root. Adadelta alone does so, and it alone keeps acc_delta: that also
- * tells where a subclass has another name.
+ * Whether ε is added to v, under the root. Only Adadelta does so, and only it keeps acc_delta: that also
+ * identifies subclasses with another name.
  * @param {GroupInfo | undefined} group
  */
 function isUnderRoot(group) {
@@ -134,7 +134,7 @@ export function resampler(histogram, scale, cells) {
 }
 
 /**
- * How many cells the scale may be cut into before single bins show up as stripes.
+ * How many cells the scale can be divided into before single bins show up as stripes.
  * @param {HistogramSeries} histogram @param {Scale} scale @param {number} most @returns {number}
  */
 export function usefulCells(histogram, scale, most) {
@@ -145,7 +145,7 @@ export function usefulCells(histogram, scale, most) {
 }
 
 /**
- * What a histogram holds outside its bins.
+ * The elements of a histogram outside its bins.
  * @param {HistogramSeries} histogram @param {number} index
  * @returns {{elements: number, zeros: number, subnormal: number, nonFinite: number}} counts
  */
@@ -158,9 +158,9 @@ export function specialCounts(histogram, index) {
 }
 
 /**
- * Values below which the given fractions of the elements lie, from the counts: zeros, subnormal numbers
- * (as 0) and infinities included, NaN left out, elements spread evenly within a bin.
- * @param {HistogramSeries} histogram @param {number} index of the histogram
+ * Values below which the given fractions of the elements are, from the counts: including zeros, subnormal
+ * numbers (as 0) and infinities, excluding NaN, with elements spread evenly within a bin.
+ * @param {HistogramSeries} histogram @param {number} index index of the histogram
  * @param {ArrayLike<number>} fractions 0..1; 0 and 1 give the outer edges of the outermost used bins
  * @returns {Float64Array} NaN when the histogram is empty
  */
@@ -172,7 +172,7 @@ export function percentilesOf(histogram, index, fractions) {
 
 /** @typedef {{low: number, high: number, count: number}} Group elements between two values */
 
-/** @param {HistogramSeries} histogram @param {number} index @returns {Group[]} none empty */
+/** @param {HistogramSeries} histogram @param {number} index @returns {Group[]} all non-empty */
 function _ascendingGroups({ bins, counts, edges, special }, index) {
   const at = (/** @type {number} */ column) => special[index * SPECIALS + column];
   const zeros = { low: 0, high: 0, count: at(ZERO) + at(SUBNORMAL) };
@@ -203,7 +203,7 @@ function _atRank(groups, rank) {
 /**
  * All steps of a series as one histogram of |value|.
  * @param {HistogramSeries} histogram
- * @returns {Group[]} ascending, none empty
+ * @returns {Group[]} ascending, all non-empty
  */
 function _magnitudes({ bins, counts, edges }) {
   const totals = new Float64Array(bins);
@@ -219,7 +219,7 @@ function _magnitudes({ bins, counts, edges }) {
 
 /**
  * The smallest value among the TAIL quantiles of all steps.
- * @param {HistogramSeries} histogram of an unsigned quantity that is not empty
+ * @param {HistogramSeries} histogram a non-empty one of an unsigned quantity
  * @returns {number} positive
  */
 function _lowestTail({ bins, counts, edges }) {
@@ -267,7 +267,7 @@ function _spread(cells, count, from, to) {
 }
 
 /**
- * What this histogram holds that no curve shows.
+ * Notes the contents of a histogram that no curve shows.
  * @param {CanvasRenderingContext2D} context
  * @param {import('../types.d.ts').PlotArea} area
  * @param {HistogramSeries} histogram

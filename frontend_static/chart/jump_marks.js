@@ -8,7 +8,7 @@ import { formatFactor } from './statistic_format.js';
 /** @typedef {import('./heatmap_values.js').View} View */
 
 /**
- * Marks of the jumps; where the heat map shows gradients, in the colour of the gradient.
+ * Marks of the jumps, in the colour of the gradient if the heat map shows gradients.
  * @param {View} view
  */
 export function marksOf(view) {
@@ -18,7 +18,7 @@ export function marksOf(view) {
     parameter: jump.parameter,
     name: view.run.parameters[jump.parameter].name,
     x: _axisOf(view, jump),
-    // A finding tells of the norm of all gradients, which rises by another factor than each of them.
+    // A finding refers to the norm of all gradients, which rises by a different factor from each of them.
     text: t('own gradient {size}', { size: Number.isFinite(jump.factor) ? formatFactor(jump.factor) : formatNumber(jump.value) }),
     value: shows ? jump.value : undefined,
   }));
@@ -34,7 +34,7 @@ export function jumpNotes(view) {
   return [...notes.values()];
 }
 
-/** @param {View} view @param {import('./gradient_jumps.js').Jump} jump @returns {number} where it lies on the axis */
+/** @param {View} view @param {import('./gradient_jumps.js').Jump} jump @returns {number} its position on the axis */
 function _axisOf({ axis, start }, { step, wallTime }) {
   return axis === 'step' ? step : axis === 'wall' ? wallTime : wallTime - start;
 }

@@ -32,8 +32,8 @@ import { linearScale, logScale } from './scales.js';
  * @property {ArrayLike<number>} y what is drawn; NaN is a gap
  * @property {ArrayLike<number>} [raw] drawn faintly under it, when y is smoothed
  * @property {{x: Float64Array, y: ArrayLike<number>}[]} [between] stretches of single steps between those of x,
- *   drawn as they are: a spike there is not smoothed away
- * @property {{x: number, y: number, text: string}[]} [peaks] of them, with a dot and a word each
+ *   drawn unsmoothed, to keep spikes visible
+ * @property {{x: number, y: number, text: string}[]} [peaks] peaks in them, with a dot and a word each
  */
 
 /**
@@ -44,10 +44,10 @@ import { linearScale, logScale } from './scales.js';
  * @property {'log' | 'linear'} scale
  * @property {[number, number]} [band] shaded values
  * @property {string} [bandLabel]
- * @property {boolean} [infinityIsUsual] leave a gap without a mark where a value is infinite
+ * @property {boolean} [infinityIsUsual] leave a gap without a mark if a value is infinite
  * @property {boolean} [ignoreOutliers] the highest and the lowest hundredth do not stretch the axis
- * @property {import('./evidence_marks.js').EvidenceMarks} [evidence] of the open finding
- * @property {boolean} [withoutSteps] leave out the labels of the horizontal axis: a chart below has them
+ * @property {import('./evidence_marks.js').EvidenceMarks} [evidence] evidence of the open finding
+ * @property {boolean} [withoutSteps] omit the labels of the horizontal axis: a chart below has them
  */
 
 /** @typedef {{x: number[], y: number[]}} Points pixels, NaN for a gap */
@@ -55,7 +55,7 @@ import { linearScale, logScale } from './scales.js';
 const LABEL_HEIGHT = 13;
 const RAW_ALPHA = 0.3;
 const ENVELOPE_ALPHA = 0.2;
-/** From this many values a pixel on, single ones cannot be told apart and their extremes are shown. */
+/** From this many values per pixel on, single ones are indistinguishable and their extremes are shown. */
 const CROWDED = 1.5;
 
 /**
@@ -96,7 +96,7 @@ export function drawLineChart(canvas, chart) {
 }
 
 /**
- * The value axis: everything visible is inside, and so is the band on a logarithmic one.
+ * The value axis: it includes everything visible, and a logarithmic one also the band.
  * @param {Pick<LineChart, 'lines' | 'range' | 'scale' | 'ignoreOutliers' | 'band' | 'evidence'>} chart @returns {Scale}
  */
 export function lineScale({ lines, range, scale, ignoreOutliers, band, evidence }) {
@@ -125,7 +125,7 @@ export function lineScale({ lines, range, scale, ignoreOutliers, band, evidence 
     for (const { x, y } of lines.flatMap(({ between = [] }) => between))
       for (let i = 0; i < x.length; i++) if (x[i] >= range.from && x[i] <= range.to) include(y[i]);
   }
-  // On a linear axis a band of two decades would press everything else to the ground.
+  // On a linear axis, a band of two decades would flatten everything else.
   if (onLog) for (const value of band ?? []) include(value);
   if (evidence?.threshold && low <= high) include(evidence.threshold.value);
   if (low > high) return onLog ? logScale(1e-3, 1) : linearScale(0, 1);
@@ -136,9 +136,9 @@ export function lineScale({ lines, range, scale, ignoreOutliers, band, evidence 
 }
 
 /**
- * The lowest and highest value of each pixel, where several share one.
+ * The lowest and highest value of each pixel, if several share one.
  * @param {ArrayLike<number>} x ascending
- * @param {ArrayLike<number>} y what cannot be drawn is NaN
+ * @param {ArrayLike<number>} y NaN where nothing can be drawn
  * @param {Range} range
  * @param {number} width pixels
  * @returns {{x: number, low: number, high: number}[]} left to right; pixels without a value are left out
@@ -283,12 +283,12 @@ function _drawBandLabel(context, area, { band, bandLabel }, scale, shown) {
 }
 
 /**
- * The rightmost place for a label that no line runs through.
+ * The rightmost place for a label that no line crosses.
  * @param {PlotArea} area
  * @param {{width: number, height: number}} size
- * @param {number[]} tops where it may lie, the best first
+ * @param {number[]} tops possible top edges, the best first
  * @param {Points[]} lines
- * @returns {{left: number, top: number} | null} null where every place is taken
+ * @returns {{left: number, top: number} | null} null if every place is taken
  */
 export function freePlace(area, { width, height }, tops, lines) {
   for (let left = area.left + area.width - 6 - width; left >= area.left + 4; left -= width / 2) {
@@ -297,7 +297,7 @@ export function freePlace(area, { width, height }, tops, lines) {
         y.every((here, i) => {
           const before = y[i - 1] ?? here;
           const aside = x[i] < left || (x[i - 1] ?? x[i]) > left + width;
-          // A gap is no line: NaN compares as false.
+          // No line crosses a gap: NaN compares as false.
           const meets = Math.min(here, before) <= top + height + 1 && Math.max(here, before) >= top - 1;
           return aside || !meets;
         }),
@@ -333,13 +333,13 @@ function _drawMissing(context, area, { x, y, raw, color }, { range, scale, infin
 }
 
 /**
- * TensorBoard's smoothing, so that a line looks here as it does in the Scalars tab: a debiased
- * exponential moving average, s ← w·s + (1 − w)·y, shown as s / (1 − wⁿ) after n values.
+ * TensorBoard's smoothing, for the same look as in the Scalars tab: a debiased exponential moving average,
+ * s ← w·s + (1 − w)·y, shown as s / (1 − wⁿ) after n values.
  *
- * @param {ArrayLike<number>} values NaN and infinity are gaps: they stay as they are and do not
- *   disturb what follows. On a logarithmic axis the same holds for values that are not positive.
+ * @param {ArrayLike<number>} values NaN and infinity are gaps: they stay unchanged and do not affect what
+ *   follows. On a logarithmic axis, the same applies to values that are not positive.
  * @param {number} weight 0 (no smoothing) up to, but not including, 1
- * @param {boolean} [onLog] average log10 of the values, which is what a logarithmic axis shows
+ * @param {boolean} [onLog] average log10 of the values, as shown on a logarithmic axis
  * @returns {Float64Array}
  */
 export function smooth(values, weight, onLog = false) {

@@ -14,9 +14,9 @@ import { noteSpecials, resampler, specialCounts, usefulCells } from './histogram
 
 /** Height of an ordinary peak, as a share of the area. */
 const PEAK = 0.3;
-/** Taller ones are compressed: they approach this many times the ordinary height and never reach it. */
+/** Taller ones are compressed towards this many times the ordinary height. */
 const TALLEST = 1.5;
-/** Closer curves than this many pixels would be a grey mass of outlines. */
+/** Curves closer than this many pixels would be a grey mass of outlines. */
 const CLOSEST = 1.7;
 const LABEL_HEIGHT = 15;
 
@@ -58,7 +58,7 @@ export function drawRidgeline(canvas, { histogram, xs, color, theme, selected, a
 }
 
 /**
- * Evenly chosen rows, as many as fit; the first, the newest and the selected one always.
+ * As many evenly spaced rows as fit; always including the first, the newest and the selected one.
  * @param {number} n
  * @param {number} height pixels
  * @param {number | null} selected
@@ -75,8 +75,8 @@ export function rowsToDraw(n, height, selected) {
 }
 
 /**
- * Heights in units of an ordinary peak: the median of the tallest points of all curves. A single step at
- * which all elements share one value (as in Adam's first step) thus does not flatten the rest.
+ * Heights in units of an ordinary peak: the median of the tallest points of all curves. So a single step at
+ * which all elements share one value (as in Adam's first step) does not flatten the rest.
  * @param {Float64Array[]} curves @returns {(value: number) => number} linear up to 1, then compressed
  */
 export function heightScale(curves) {

@@ -1,5 +1,5 @@
 // @ts-check
-/** Value → position, and the ticks that belong to it. Pure; a position is 0..1 from the low end. */
+/** Value → position, and its ticks. Pure; a position is 0..1 from the low end. */
 import { formatClock, formatDuration, formatInteger, formatNumber, powerOfTen } from './format.js';
 
 /** @typedef {import('../types.d.ts').AxisKind} AxisKind */
@@ -19,7 +19,7 @@ import { formatClock, formatDuration, formatInteger, formatNumber, powerOfTen } 
  * @property {(value: number) => number} toUnit 0..1, clamped; NaN stays NaN
  * @property {(unit: number) => number} toValue
  * @property {(count?: number) => Tick[]} ticks about `count`, the most important first
- * @property {number} [threshold] of a signed logarithmic scale: linear between ±threshold
+ * @property {number} [threshold] for a signed logarithmic scale: linear between ±threshold
  */
 
 const SECOND_STEPS = [
@@ -42,7 +42,7 @@ export function linearScale(low, high) {
 }
 
 /**
- * Logarithmic; what is not positive sits at the low end.
+ * Logarithmic; values that are not positive are at the low end.
  * @param {number} low positive @param {number} high positive @returns {Scale}
  */
 export function logScale(low, high) {
@@ -89,9 +89,9 @@ export function signedLogScale(threshold, top) {
 }
 
 /**
- * The domain of a logarithmic scale that a few outliers do not stretch.
+ * The domain of a logarithmic scale, robust against a few outliers.
  *
- * @param {ArrayLike<number>[]} arrays what is not positive and finite is ignored
+ * @param {ArrayLike<number>[]} arrays values that are not positive and finite are ignored
  * @param {number} [below] fraction of the values that may lie under the domain
  * @param {number} [above] fraction of the values that may lie over it
  * @returns {[number, number] | null} low and high; null without a positive finite value
@@ -116,7 +116,7 @@ export function niceTicks(from, to, count, smallest = 0) {
 
 /**
  * Ticks of the horizontal axis, in its units: whole steps, round durations, round local times.
- * @param {Range} range @param {AxisKind} axisKind @param {number} count at most about so many
+ * @param {Range} range @param {AxisKind} axisKind @param {number} count approximate maximum
  * @returns {Tick[]} ascending
  */
 export function axisTicks(range, axisKind, count) {
@@ -129,9 +129,9 @@ export function axisTicks(range, axisKind, count) {
 }
 
 /**
- * Where each cell of a heat map begins and ends: halfway to its neighbours, so that no gap opens
- * between steps that were logged far apart. The last one ends at its step: nothing was recorded after it.
- * @param {ArrayLike<number>} xs ascending @param {Range} range what a single cell fills
+ * Where each cell of a heat map starts and ends: halfway to its neighbours, which leaves no gap between steps
+ * that were logged far apart. The last one ends at its step: nothing was recorded after it.
+ * @param {ArrayLike<number>} xs ascending @param {Range} range filled by a single cell
  * @returns {Float64Array} one more than there are cells
  */
 export function cellBoundaries(xs, range) {
@@ -144,8 +144,8 @@ export function cellBoundaries(xs, range) {
 }
 
 /**
- * Which cells each pixel shows. Every visible cell has at least one pixel, however narrow it is; a
- * pixel may thus hold several.
+ * Which cells each pixel shows. Every visible cell has at least one pixel, however narrow it is, so a pixel
+ * may show several.
  * @param {ArrayLike<number>} xs ascending @param {Range} range @param {number} width in pixels
  * @returns {{first: Int32Array, last: Int32Array}} per pixel, inclusive; first is -1 where no cell lies
  */
@@ -192,7 +192,7 @@ function _stepTicks(from, to, count) {
 function _timeTicks(from, to, axisKind, count) {
   const wanted = (to - from) / Math.max(1, count);
   const step = SECOND_STEPS.find((s) => s >= wanted) ?? Math.ceil(wanted / 2592000) * 2592000;
-  // Local midnight, not that of UTC, is where a day begins for the reader.
+  // For the reader, a day starts at local midnight, not at that of UTC.
   const shift = axisKind === 'wall' ? -60 * new Date(from * 1000).getTimezoneOffset() : 0;
   const values = to > from ? _multiples(from + shift, to + shift, step).map((t) => t - shift) : [from];
   const label = axisKind === 'wall' ? (/** @type {number} */ t) => _wallLabel(t, step) : formatDuration;
@@ -228,7 +228,7 @@ function _linearTicks(from, to, count, toUnit) {
 }
 
 /**
- * The round numbers of a short axis may all lie beside it; then finer ones are taken.
+ * The round numbers of a short axis may all be outside of it; then finer ones are used.
  * @template T
  * @param {number} count
  * @param {(count: number) => T} ticksFor
@@ -243,7 +243,7 @@ function _atLeastTwo(count, ticksFor, size) {
 
 /**
  * @param {number} value
- * @param {number} step distance of the ticks, which says how many digits tell them apart
+ * @param {number} step distance between ticks, which determines the number of digits
  */
 function _linearLabel(value, step) {
   if (value === 0) return '0';
@@ -271,7 +271,7 @@ function _logTicks(low, high, count, toUnit) {
   const first = Math.ceil(Math.log10(low) - 1e-9);
   const last = Math.floor(Math.log10(high) + 1e-9);
   if (last > first) return _decades(first, last, count).map((e) => tick(10 ** e, powerOfTen(e)));
-  // Less than two whole decades in view: 2 and 5 between them, and if need be a linear ladder.
+  // Fewer than two whole decades in view: 2 and 5 between them, and if necessary linear ticks.
   const between = [];
   for (let e = first - 1; e <= last + 1; e++) {
     for (const digit of [1, 2, 5]) {
@@ -285,7 +285,7 @@ function _logTicks(low, high, count, toUnit) {
 }
 
 /**
- * Zero first, then decades from the outside in, so that a crowded axis keeps its ends.
+ * Zero first, then decades from the outside in, because a crowded axis should keep its ends.
  * @param {number} threshold
  * @param {number} high
  * @param {number} count
@@ -309,7 +309,7 @@ function _signedLogTicks(threshold, high, count, toUnit) {
 }
 
 /**
- * Whole exponents, evenly spaced and with the last one among them.
+ * Whole exponents, evenly spaced, including the last one.
  * @param {number} first
  * @param {number} last
  * @param {number} count
@@ -353,7 +353,7 @@ function _clamp(unit) {
 
 /**
  * @param {ArrayLike<number>[]} arrays
- * @param {number} limit about how many values are enough
+ * @param {number} limit approximate number of values that suffices
  * @returns {Float64Array}
  */
 function _samplePositive(arrays, limit) {

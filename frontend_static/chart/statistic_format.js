@@ -1,5 +1,5 @@
 // @ts-check
-/** Values of a statistic, and what tells them apart, in words. Pure. */
+/** Values of a statistic, and their differences, as text. Pure. */
 import { formatInteger, formatNumber, formatPercent } from './format.js';
 
 /** @typedef {import('../types.d.ts').StatisticInfo} StatisticInfo */
@@ -11,9 +11,9 @@ export function formatStatistic({ scale }, value) {
 }
 
 /**
- * How a value differs from that of the reference: a factor on logarithmic scales, else a difference.
+ * How a value differs from the reference's: a factor on logarithmic scales, else a difference.
  * @param {Pick<StatisticInfo, 'scale'>} statistic @param {number} value @param {number} reference
- * @returns {string} '×1.3', '+2.5 %', '' where there is nothing to say
+ * @returns {string} '×1.3', '+2.5 %', '' if there is nothing to say
  */
 export function formatDifference({ scale }, value, reference) {
   if (!Number.isFinite(value) || !Number.isFinite(reference)) return '';

@@ -1,24 +1,24 @@
 // @ts-check
 /**
  * Which value is the worst: for the colours of the heat map, for pixels that cover several cells, for folded
- * rows, for the table and for the order of the rows. Nothing else decides it. Pure.
+ * rows, for the table and for the order of the rows. This is the only definition. Pure.
  */
 import { COMPARISON_DECADES, RATIO_DECADES } from './colormap.js';
 
 /**
- * How values are read. ratio: update-to-weight, diverging from 1e-3. comparison: a run's value over another's,
- * diverging from 1. Of cosines and of differences, 0 is in the middle.
+ * The kind of a statistic's values. ratio: update-to-weight, diverging from 1e-3. comparison: a run's value over
+ * another's, diverging from 1. For cosines and differences, 0 is in the middle.
  * @typedef {import('../types.d.ts').StatisticInfo['scale'] | 'ratio' | 'comparison'} Kind
  */
 
-/** Where values are told apart by decades, an exact zero counts as one decade off, as on the server. */
+/** Where values are compared by decades, an exact zero counts as one decade off, as on the server. */
 const ZERO_DECADES = 1;
 
 /**
- * How bad a value is. NaN beats everything, and infinity comes next. Ratios count decades from their middle,
- * an exact 0 as one decade, so that it neither drowns among healthy values nor hides a spike, and infinity,
- * the ratio of an update to a weight that was 0, as well; cosines count their distance from 0; of other
- * statistics the largest is the worst.
+ * How bad a value is. NaN is worst, then infinity. Ratios count decades from their middle, an exact 0 as one
+ * decade, which makes it stand out among healthy values without hiding a spike, and infinity, the ratio of an
+ * update to a weight that was 0, likewise; cosines count their distance from 0; for other statistics, the
+ * largest value is the worst.
  * @param {Kind} kind
  * @param {number} value
  * @returns {number} -900..1000, the higher the worse
@@ -37,7 +37,7 @@ export function badness(kind, value) {
 }
 
 /**
- * Whether a value is a fault whatever the others are: one that is not finite, but for the ratio to a weight
+ * Whether a value is a fault regardless of the others: one that is not finite, except for the ratio to a weight
  * that was 0.
  * @param {Kind} kind
  * @param {number} value
@@ -49,8 +49,8 @@ export function isBroken(kind, value) {
 /**
  * @param {Kind} kind
  * @param {readonly number[]} candidates
- * @param {(candidate: number) => number | null} valueOf null where there is no value, which every other one beats
- * @returns {number} the candidate with the worst value, the first of several; -1 of none
+ * @param {(candidate: number) => number | null} valueOf null if there is no value, which is better than any other
+ * @returns {number} the candidate with the worst value, the first of several; -1 if there are none
  */
 export function worstOf(kind, candidates, valueOf) {
   let worst = candidates[0] ?? -1;

@@ -31,8 +31,8 @@ export class ServerError extends Error {
   }
 }
 
-// A parameter's answers are below 2 MB: this many keep j and k instant. An overview of a thousand
-// parameters is 4 MB, and its colours take half as much: what is kept of them is bounded by size.
+// A parameter's answers are below 2 MB: keeping this many makes j and k instant. An overview of a thousand
+// parameters is 4 MB, and its colours take half as much: the cached ones are bounded by size.
 const CACHED_ANSWERS = 64;
 const CACHED_BYTES = 64e6;
 
@@ -43,7 +43,7 @@ export function createApi(fetcher = (...request) => fetch(...request)) {
   return { ..._jsonAnswers(fetcher), ..._packedAnswers(_cachedAnswers(fetcher)) };
 }
 
-/** Answers that are asked for anew each time. @param {typeof fetch} fetcher */
+/** Answers that are requested every time. @param {typeof fetch} fetcher */
 function _jsonAnswers(fetcher) {
   return {
     /** @param {AbortSignal} [signal] @returns {Promise<Summary>} */
@@ -67,8 +67,12 @@ function _jsonAnswers(fetcher) {
     async states(signal) {
       return (await _get(fetcher, _url('states', _said()), signal)).json();
     },
+    /** @param {string[]} run two or more @param {AbortSignal} [signal] @returns {Promise<import('../types.d.ts').Comparison>} */
+    async compare(run, signal) {
+      return (await _get(fetcher, _url('compare', { run, ..._said() }), signal)).json();
+    },
     /**
-     * What the documents say about a rule or a statistic.
+     * The documents' text about a rule or a statistic.
      * @param {{rule: string} | {statistic: string}} what @param {AbortSignal} [signal]
      * @returns {Promise<import('../types.d.ts').Explanation>}
      */
@@ -79,20 +83,20 @@ function _jsonAnswers(fetcher) {
 }
 
 /**
- * Arrays about one run, each good for as long as the run's revision is.
+ * Arrays about one run, each valid until the run's revision changes.
  * @param {ReturnType<typeof _cachedAnswers>} packed
  */
 function _packedAnswers(packed) {
   return {
     /**
      * @param {{run: string, statistic: string, columns: number, from?: number, to?: number, against?: string, axis?: string}} query
-     * @param {string} revision of the run
+     * @param {string} revision revision of the run
      * @param {AbortSignal} [signal]
      */
     overview: (query, revision, signal) => packed('overview', query, revision, signal, _overview),
     /**
      * @param {{run: string, parameter?: string, columns: number}} query all parameters unless one is named
-     * @param {string} revision of the run
+     * @param {string} revision revision of the run
      * @param {AbortSignal} [signal]
      */
     gradientNorms: (query, revision, signal) =>
@@ -118,7 +122,7 @@ function _packedAnswers(packed) {
 }
 
 /**
- * What asks for packed answers: known ones are kept, and grow by their new steps alone.
+ * Requests packed answers: known ones are cached, and only extended by their new steps.
  * @param {typeof fetch} fetcher
  */
 function _cachedAnswers(fetcher) {
@@ -126,7 +130,7 @@ function _cachedAnswers(fetcher) {
     decodePacked(await (await _get(fetcher, url, signal)).arrayBuffer());
   /** @type {AnswerCache<import('./packed.js').Packed>} */
   const cache = new AnswerCache(async (url, signal, known) => {
-    // New steps of the run that another is compared with change what is known of the other.
+    // New steps of the reference run change the comparison's earlier steps.
     const grows = known?.header.total && !known.header.against;
     if (known && grows) {
       const { append, lastStep } = await import('./growth.js');
@@ -153,17 +157,17 @@ function _cachedAnswers(fetcher) {
 }
 
 /**
- * Answers by URL. A newer revision of a run replaces its answer; requests for the same answer share
- * one connection.
+ * Answers by URL. A newer revision of a run replaces its answer; requests for the same answer share one
+ * connection.
  * @template T
  */
 export class AnswerCache {
   /**
-   * @param {(url: string, signal: AbortSignal | undefined, known: T | null) => Promise<T>} load gets the
+   * @param {(url: string, signal: AbortSignal | undefined, known: T | null) => Promise<T>} load receives the
    *   answer to an earlier revision, if there is one
-   * @param {number} capacity how many answers to keep; the one unused for longest goes first
-   * @param {number} [bytes] how much to keep
-   * @param {(answer: T) => number} [sizeOf] bytes of an answer
+   * @param {number} capacity number of answers to keep; the least recently used goes first
+   * @param {number} [bytes] total size to keep
+   * @param {(answer: T) => number} [sizeOf] size of an answer in bytes
    */
   constructor(load, capacity, bytes = Infinity, sizeOf = () => 0) {
     this._load = load;
@@ -188,7 +192,7 @@ export class AnswerCache {
       try {
         return await known.answer;
       } catch (error) {
-        // The one who asked first has lost interest; we have not.
+        // The first requester has given up; this one has not.
         if (!isAbort(error) || signal?.aborted) throw error;
       }
     }
@@ -209,7 +213,7 @@ export class AnswerCache {
       },
       () => {
         if (this._entries.get(url) !== entry) return;
-        // What is known can still grow when the server answers again.
+        // The known answer can still be extended when the server answers again.
         if (known) this._entries.set(url, { revision: '', answer: Promise.resolve(known), value: known });
         else this._entries.delete(url);
       },
@@ -218,7 +222,7 @@ export class AnswerCache {
     return entry.answer;
   }
 
-  /** Lets go of what has been unused for longest, but never of the newest. */
+  /** Drops the least recently used answers, but never the newest. */
   _forget() {
     let bytes = 0;
     for (const { value } of this._entries.values()) bytes += value ? this._sizeOf(value) : 0;
@@ -236,14 +240,14 @@ function sizeOf({ arrays }) {
   return [...arrays.values()].reduce((sum, { data }) => sum + data.byteLength, 0);
 }
 
-/** @param {unknown} error @returns {boolean} whether a request was given up on purpose */
+/** @param {unknown} error @returns {boolean} whether a request was cancelled */
 export function isAbort(error) {
   return error instanceof Error && error.name === 'AbortError';
 }
 
 /**
- * What decides whether answers about a run are still good. A run that has stopped growing keeps its
- * own revision while others grow.
+ * A key that changes when answers about a run become outdated. A run that has stopped growing keeps its own
+ * revision while others grow.
  * @param {Summary} summary
  * @param {RunInfo} run
  * @param {number} now seconds since the epoch
@@ -263,7 +267,7 @@ function _url(route, query) {
   return search.size ? `${route}?${search}` : route;
 }
 
-/** The language of an answer that has texts; English unless it is said. @returns {{lang?: string}} */
+/** The language of an answer with texts; empty for English. @returns {{lang?: string}} */
 function _said() {
   return language() === 'en' ? {} : { lang: language() };
 }

@@ -1,17 +1,17 @@
 // @ts-check
-/** Answers that grow: of a run that goes on, only the new steps are fetched and appended. Pure. */
+/** Answers that grow: for a growing run, only the new steps are fetched and appended. Pure. */
 
 /**
  * @typedef {import('./packed.js').Packed} Packed
  * @typedef {{data: import('./packed.js').TypedArray, shape: number[]}} PackedArray
  */
 
-/** An answer may grow to this many times what was asked for, before it is thinned anew. */
+/** An answer may grow to this many times the requested size before it is thinned again. */
 const ROOM = 1.5;
 
 /**
  * @param {Packed} answer
- * @returns {number | null} the last step that it holds; null where it holds none and all is to be fetched
+ * @returns {number | null} its last step; null if it has none and everything must be fetched
  */
 export function lastStep({ header, arrays }) {
   const steps = arrays.get('last_step') ?? arrays.get('step') ?? _stepColumn(header, arrays);
@@ -20,9 +20,9 @@ export function lastStep({ header, arrays }) {
 
 /**
  * @param {Packed} known
- * @param {Packed} tail what came after the last step of `known`
- * @param {number} [columns] how many steps were asked for at most
- * @returns {Packed | null} both as one; null where `known` is not good any more, or has grown too large
+ * @param {Packed} tail the steps after the last one of `known`
+ * @param {number} [columns] largest number of requested steps
+ * @returns {Packed | null} both joined; null if `known` is outdated, or has grown too large
  */
 export function append(known, tail, columns = Infinity) {
   if (!_continues(known.header, tail.header)) return null;
@@ -59,7 +59,7 @@ function _stepColumn({ columns }, arrays) {
 }
 
 /**
- * An array of an answer; where everything was logged, the mask has been left out.
+ * An array of an answer; the mask is missing if everything was logged.
  * @param {string} name @param {Packed['arrays']} arrays @returns {PackedArray | undefined}
  */
 function _present(name, arrays) {
@@ -69,7 +69,7 @@ function _present(name, arrays) {
   return { data: new Uint8Array(values.data.length).fill(1), shape: values.shape };
 }
 
-/** @param {string} name @param {Packed['arrays']} arrays @returns {number} along which steps follow each other */
+/** @param {string} name @param {Packed['arrays']} arrays @returns {number} the axis of steps */
 function _axis(name, arrays) {
   if (name !== 'values' && name !== 'logged') return 0;
   return (arrays.get('values')?.shape.length ?? 1) - 1;
@@ -77,7 +77,7 @@ function _axis(name, arrays) {
 
 /**
  * @param {PackedArray | undefined} a @param {PackedArray | undefined} b @param {number} axis
- * @returns {PackedArray | null} null where the other dimensions differ
+ * @returns {PackedArray | null} null if the other dimensions differ
  */
 function _join(a, b, axis) {
   if (!a || !b || a.shape.length !== b.shape.length) return null;
@@ -95,11 +95,11 @@ function _join(a, b, axis) {
 }
 
 /**
- * Histograms are cut to the bins in use, which may be others in the tail.
- * @param {string} name of the counts
+ * Histograms are cut to the bins in use, which may differ in the tail.
+ * @param {string} name name of the counts
  * @param {Packed['arrays']} known @param {Packed['arrays']} tail
- * @param {Packed['arrays']} result gets the edges
- * @returns {PackedArray | null} null where bins between the two are unknown
+ * @param {Packed['arrays']} result receives the edges
+ * @returns {PackedArray | null} null if bins between the two are unknown
  */
 function _joinBins(name, known, tail, result) {
   const edgesName = name.replace(/counts$/, 'edges');

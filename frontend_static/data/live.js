@@ -1,24 +1,24 @@
 // @ts-check
-/** Keeps the tab up to date: polls while it can be seen, and says how old the newest data are. */
+/** Keeps the tab up to date: polls while it is visible, and tells how old the newest data is. */
 import { ServerError } from './api.js';
 import { t } from '../host/language.js';
 
-/** Data younger than this many seconds count as live. */
+/** Data younger than this many seconds counts as live. */
 export const LIVE_SECONDS = 60;
 /** While there is nothing to show, TensorBoard is probably still reading the log folder. */
 const EMPTY_MILLISECONDS = 1000;
 const IDLE_MILLISECONDS = 5000;
 
 /**
- * Calls `poll` again and again while the tab can be seen; never twice at a time.
+ * Calls `poll` repeatedly while the tab is visible, one call at a time.
  * @param {object} options
  * @param {() => Promise<void>} options.poll must not reject
  * @param {() => boolean} options.isVisible
  * @param {() => boolean} [options.isEmpty] whether there is nothing to show yet
- * @param {() => number} [options.seconds] between two polls; 0 to poll only when asked to
+ * @param {() => number} [options.seconds] interval between polls; 0 to poll only on request
  * @param {(callback: () => void, milliseconds: number) => unknown} [options.schedule]
- * @returns {{now: () => Promise<void>, stop: () => void}} `now` polls at once, or once more right
- *   after the poll in progress, which may have asked too early
+ * @returns {{now: () => Promise<void>, stop: () => void}} `now` polls at once, or again right after the poll in
+ *   progress, which may have been too early
  */
 export function startPolling({
   poll,
@@ -62,14 +62,15 @@ export function startPolling({
 }
 
 /**
- * TensorBoard hides a plugin by shrinking its frame to no height; the page itself stays "visible".
+ * Whether the tab is visible. TensorBoard hides a plugin by giving its frame no height; the page itself stays
+ * "visible".
  */
 export function isTabVisible() {
   return document.visibilityState === 'visible' && window.innerHeight > 0;
 }
 
 /**
- * Calls back when the tab comes into view again.
+ * Calls back when the tab becomes visible again.
  * @param {() => void} onShown
  * @returns {() => void} stops
  */
@@ -91,11 +92,11 @@ export function whenShown(onShown) {
 /**
  * @param {number} lastWallTime seconds since the epoch of the newest data
  * @param {number} now seconds since the epoch
- * @param {boolean} [paused] whether newer data may be there that are not shown
+ * @param {boolean} [paused] whether there may be newer data that is not shown
  * @returns {{live: boolean, text: string}} 'Live · 4 s ago', or 'Last data 3 min ago'
  */
 export function describeAge(lastWallTime, now, paused = false) {
-  const seconds = Math.max(0, Math.round(now - lastWallTime)); // clocks of two machines may differ
+  const seconds = Math.max(0, Math.round(now - lastWallTime)); // the clocks of two machines may differ
   const live = seconds < LIVE_SECONDS && !paused;
   const age = _age(seconds);
   if (paused) return { live, text: t('Paused · data {age} ago', { age }) };
@@ -110,12 +111,12 @@ function _age(seconds) {
   return t('{count} days', { count: Math.floor(seconds / 86400) });
 }
 
-/** Longer than the tab waits before it asks whether there are new data. */
+/** Longer than the interval at which the tab asks for new data. */
 const REPLACED_MILLISECONDS = 6000;
 
 /**
- * Asks again for what the server does not have. While another run takes the place of one, a request may name a
- * tensor of the run before: the next summary asks for others, and gives this request up.
+ * Retries requests that the server cannot answer. While a run is being replaced, a request may name a tensor of the
+ * old run: the next summary leads to other requests, and cancels this one.
  * @template T
  * @param {(signal: AbortSignal) => Promise<T>} load @param {AbortSignal} signal
  * @param {(milliseconds: number) => Promise<unknown>} [pause]

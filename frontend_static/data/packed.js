@@ -38,7 +38,7 @@ export function decodePacked(buffer) {
 }
 
 /**
- * One array of an answer, checked to be of the type that the caller works with.
+ * One array of an answer, checked to have the expected type.
  * @template {TypedArray} T
  * @param {Packed} packed
  * @param {string} name
@@ -48,7 +48,7 @@ export function decodePacked(buffer) {
 export function arrayOf(packed, name, Type) {
   const array = packed.arrays.get(name);
   if (!array) throw new Error(`The answer has no array ${name}.`);
-  if (!(array.data instanceof Type)) throw new Error(`The array ${name} is no ${Type.name}.`);
+  if (!(array.data instanceof Type)) throw new Error(`The array ${name} is not a ${Type.name}.`);
   return /** @type {{data: T, shape: number[]}} */ (array);
 }
 

@@ -1,9 +1,9 @@
 // @ts-check
 /**
- * What the tab says, in the language that the user chose or the browser asks for.
+ * The texts of the tab, in the user's or the browser's language.
  *
- * English text is the key of the catalogues in `languages/`. A text with gaps, `{count} tensors`, is
- * filled after it was translated, so that every language has its own order of words.
+ * English text is the key of the catalogues in `languages/`. A text with gaps, `{count} tensors`, is filled after
+ * translation, because languages differ in word order.
  */
 
 export const LANGUAGES = /** @type {const} */ (['en', 'zh']);
@@ -15,37 +15,37 @@ const KEY = 'adam_debug.language';
 let translations = {};
 /** @type {Language} */
 let spoken = 'en';
-/** What was chosen on this page; null for what an earlier visit has kept. @type {Language | '' | null} */
+/** The choice made on this page; null for the one stored by an earlier visit. @type {Language | '' | null} */
 let chosenHere = null;
-/** The newest call of `speak()`, which alone counts. */
+/** The newest call of `speak()`, the only one that counts. */
 let latest = 0;
 
-/** @returns {Language} what the tab speaks */
+/** @returns {Language} the tab's current language */
 export function language() {
   return spoken;
 }
 
-/** @returns {Language | ''} what the user chose; '' for the browser's */
+/** @returns {Language | ''} the user's choice; '' for the browser's */
 export function chosenLanguage() {
   const chosen = chosenHere ?? _stored();
   return LANGUAGES.find((known) => known === chosen) ?? '';
 }
 
-/** Keeps what the user chose for the next visit. @param {Language | ''} chosen '' for the browser's */
+/** Stores the user's choice for the next visit. @param {Language | ''} chosen '' for the browser's */
 export function chooseLanguage(chosen) {
   chosenHere = chosen;
   try {
     if (chosen) localStorage.setItem(KEY, chosen);
     else localStorage.removeItem(KEY);
   } catch {
-    // Storage may be forbidden; the choice then holds until the page is loaded again.
+    // Storage may be forbidden; the choice is then lost when the page is reloaded.
   }
 }
 
 /**
- * The closest that there is to what is wanted most. index.js decides in the same way before this file is here.
+ * The available language closest to the preferred ones. index.js decides the same way before this file is loaded.
  *
- * @param {readonly string[]} [names] as browsers name languages, the most wanted first
+ * @param {readonly string[]} [names] browser language names, the preferred ones first
  * @returns {Language}
  */
 export function wantedLanguage(names = [chosenLanguage(), ...navigator.languages]) {
@@ -54,10 +54,10 @@ export function wantedLanguage(names = [chosenLanguage(), ...navigator.languages
 }
 
 /**
- * Loads the catalogue of a language and speaks it from then on; English where it cannot be had.
+ * Loads the catalogue of a language and switches to it; to English if it is not available.
  *
  * @param {Language} [wanted]
- * @param {Promise<Response> | null} [catalogue] of it, where it has been asked for already
+ * @param {Promise<Response> | null} [catalogue] its catalogue, if already requested
  */
 export async function speak(wanted = wantedLanguage(), catalogue = null) {
   const turn = ++latest;
@@ -67,10 +67,10 @@ export async function speak(wanted = wantedLanguage(), catalogue = null) {
 }
 
 /**
- * Says a text.
+ * Translates a text.
  *
- * @param {string} text in English, a literal with named gaps
- * @param {Record<string, string | number>} [values] what fills the gaps
+ * @param {string} text an English literal with named gaps
+ * @param {Record<string, string | number>} [values] values of the gaps
  * @returns {string}
  */
 export function t(text, values = {}) {
@@ -79,9 +79,9 @@ export function t(text, values = {}) {
 }
 
 /**
- * Sentences that follow each other.
+ * Joins sentences into a paragraph.
  *
- * @param {(string | false | null | undefined)[]} sentences those that are empty are left out
+ * @param {(string | false | null | undefined)[]} sentences empty ones are left out
  * @returns {string}
  */
 export function paragraph(sentences) {
@@ -89,12 +89,12 @@ export function paragraph(sentences) {
 }
 
 /**
- * Says how many of a thing there are.
+ * Counts things in words.
  *
  * @param {number} count
- * @param {string} one for one of them, with the gap {count}
- * @param {string} many for any other number
- * @param {Record<string, string | number>} [values] what fills the gaps; by default {count} as a plain number
+ * @param {string} one text for one of them, with the gap {count}
+ * @param {string} many text for any other number
+ * @param {Record<string, string | number>} [values] values of the gaps; by default {count} as a plain number
  * @returns {string}
  */
 export function plural(count, one, many, values = { count }) {
@@ -103,7 +103,7 @@ export function plural(count, one, many, values = { count }) {
 
 /**
  * @param {Language} wanted @param {Promise<Response> | null} asked
- * @returns {Promise<Record<string, string> | null>} null where it cannot be had
+ * @returns {Promise<Record<string, string> | null>} null if it is not available
  */
 async function _catalogue(wanted, asked) {
   if (wanted === 'en') return {};

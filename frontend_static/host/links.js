@@ -1,12 +1,12 @@
 // @ts-check
-/** What a link restores: the view's state as keys `p.adam_debug.*` of TensorBoard's URL hash. */
+/** The contents of a link: the view's state as keys `p.adam_debug.*` of TensorBoard's URL hash. */
 
 /**
  * @typedef {object} Link
  * @property {string} [run] the run that the overview shows
  * @property {string[]} [runs] the checked runs
  * @property {string} [reference] the run that others are compared with
- * @property {boolean} [against] whether the overview is coloured by that
+ * @property {boolean} [against] whether the overview is coloured by that comparison
  * @property {string} [tensor] the selected parameter
  * @property {string[]} [pins] parameters below it
  * @property {number} [step] the pinned step
@@ -14,11 +14,12 @@
  * @property {import('../types.d.ts').AxisKind} [axis]
  * @property {string[]} [open] the open modules
  * @property {string} [filter] regular expression for parameters
- * @property {import('../types.d.ts').Range} [range] what is visible of the axis, in its units
- * @property {'latest' | 'anomaly' | 'model'} [order] of the rows
+ * @property {import('../types.d.ts').Range} [range] visible part of the axis, in its units
+ * @property {'latest' | 'anomaly' | 'model'} [order] order of the rows
  * @property {string} [finding] the selected finding
- * @property {boolean} [why] whether it says why
+ * @property {boolean} [why] whether its explanation is open
  * @property {boolean} [all] whether the findings of all runs are listed
+ * @property {boolean} [compare] whether the checked runs are compared
  * @property {string} [strip] the series above the heat map
  */
 
@@ -38,7 +39,7 @@ const ONE_OF = (/** @type {string[]} */ ...values) => ({
 });
 
 /**
- * What each field is called in the address, and how it is read and written there.
+ * The name of each field in the address, and how it is read and written.
  * @type {Record<keyof Link, {key: string, read: (value: string) => any, write: (value: any) => string}>}
  */
 const FIELDS = {
@@ -58,6 +59,7 @@ const FIELDS = {
   finding: { key: 'finding', ...TEXT },
   why: { key: 'why', ...FLAG },
   all: { key: 'all', ...FLAG },
+  compare: { key: 'compare', ...FLAG },
   strip: { key: 'strip', ...TEXT },
 };
 const FIELD_OF_KEY = new Map(
@@ -65,7 +67,7 @@ const FIELD_OF_KEY = new Map(
 );
 
 /**
- * Reads our keys. What is unknown or malformed is ignored: links outlive versions.
+ * Reads our keys. Unknown and malformed ones are ignored: links outlive versions.
  * @param {string} hash with or without '#'
  * @returns {Link}
  */
@@ -84,9 +86,9 @@ export function readLink(hash) {
 }
 
 /**
- * Replaces our keys in the host's hash and leaves everything else as it is.
+ * Replaces our keys in the host's hash and leaves everything else unchanged.
  * @param {string} hash
- * @param {Link} link keys that are undefined are left out
+ * @param {Link} link undefined keys are left out
  * @returns {string} the new hash, with '#'
  */
 export function writeLink(hash, link) {
@@ -105,13 +107,13 @@ export function hostHash() {
   return _host().location.hash;
 }
 
-/** In the state of an entry of the history: that it is a view of the tab. */
+/** Key in the state of a history entry that marks it as a view of the tab. */
 const OURS = 'adamDebug';
 
 /**
- * Puts the state into TensorBoard's address, in place of the present one or as a new entry of the history.
- * Does nothing while another tab is in front: the address is then not ours.
- * @param {Link} link @param {boolean} [isNew] whether the browser's Back leads from it to the view before
+ * Writes the state to TensorBoard's address, replacing the current history entry or adding a new one. Does nothing
+ * while another tab is in front: the address is then not ours.
+ * @param {Link} link @param {boolean} [isNew] whether the browser's Back should return to the previous view
  */
 export function writeHostLink(link, isNew = false) {
   const host = _host();
@@ -125,18 +127,18 @@ export function writeHostLink(link, isNew = false) {
     if (isNew && !isSame) host.history.pushState({ ...state, [OURS]: true }, '', hash);
     else host.history.replaceState({ ...state, [OURS]: true }, '', hash);
   } catch {
-    // Browsers refuse hundreds of changes within seconds; a later one will do.
+    // Browsers refuse hundreds of changes within seconds; a later one will succeed.
   }
 }
 
 /**
- * Calls back when the user follows another link within the open page, or goes back and forward between views.
+ * Calls back when the user follows another link within the open page, or goes back or forward between views.
  * @param {(link: Link) => void} onLink
  * @returns {() => void} stops
  */
 export function followHostLink(onLink) {
   const host = _host();
-  let travelled = ''; // where Back and Forward led, which the change of the hash after it says once more
+  let travelled = ''; // where Back or Forward led, which the hash change after it repeats
   const onTravel = (/** @type {PopStateEvent} */ { state }) => {
     if (!state?.[OURS]) return;
     travelled = host.location.hash;
@@ -164,7 +166,7 @@ export function hostAddress() {
 /** @returns {Window} */
 function _host() {
   try {
-    void window.parent.location.hash; // throws where the tab is embedded from another origin
+    void window.parent.location.hash; // throws if the tab is embedded from another origin
     return window.parent;
   } catch {
     return window;
@@ -176,7 +178,7 @@ function _tokens(hash) {
   return hash.replace(/^#/, '').split('&').filter(Boolean);
 }
 
-/** Half a character, which a damaged name may have, has no encoding. @param {string} text */
+/** An unpaired surrogate, as in a damaged name, cannot be encoded. @param {string} text */
 function _encode(text) {
   return encodeURIComponent(text.replace(/\p{Surrogate}/gu, '\ufffd'));
 }

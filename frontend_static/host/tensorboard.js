@@ -1,5 +1,5 @@
 // @ts-check
-/** Our end of TensorBoard: the message channel that it offers to plugin frames, and its theme. */
+/** The connection to TensorBoard: the message channel that it offers to plugin frames, and its theme. */
 
 /** @typedef {import('../types.d.ts').Theme} Theme */
 
@@ -36,8 +36,8 @@ function _parse(data) {
 }
 
 /**
- * Follows TensorBoard's light or dark theme, which it does not announce to plugin frames. Calls back
- * with the theme now and whenever it changes, after `:root.dark` has been set.
+ * Follows TensorBoard's light or dark theme, which is not announced to plugin frames. Calls back with the theme now
+ * and whenever it changes, after setting `:root.dark`.
  * @param {(theme: Theme) => void} onChange
  * @returns {() => void} stops following
  */
@@ -59,7 +59,7 @@ export function followTheme(onChange) {
   return () => preference.removeEventListener('change', apply);
 }
 
-/** @returns {HTMLElement | null} TensorBoard's body; null where the tab stands alone */
+/** @returns {HTMLElement | null} TensorBoard's body; null if the tab is not embedded */
 function _hostBody() {
   try {
     return window.parent === window ? null : window.parent.document.body;
@@ -69,7 +69,7 @@ function _hostBody() {
 }
 
 /**
- * Lets keys arrive in the tab without a click into it, unless the user is typing in TensorBoard.
+ * Directs keys to the tab without a click, unless the user is typing in TensorBoard.
  * @param {Window} [host]
  */
 export function takeFocus(host = window.parent) {
@@ -77,6 +77,6 @@ export function takeFocus(host = window.parent) {
     const typing = host.document.activeElement?.closest('input, textarea, select, [contenteditable]');
     if (!typing) window.focus();
   } catch {
-    // Embedded from another origin: a click into the tab does it.
+    // Embedded from another origin: requires a click into the tab.
   }
 }

@@ -1,5 +1,5 @@
 // @ts-check
-/** Saves charts as files: a figure is drawn once more, on a sheet of its own, as PNG or SVG. */
+/** Saves charts as files: a figure is redrawn on its own sheet, as PNG or SVG. */
 import { cssColor, FONT_FAMILY } from '../chart/frame.js';
 import { escapeXml, SvgContext } from './svg_context.js';
 
@@ -104,7 +104,7 @@ function _drawHead(context, { width, height, title, subtitle, legend }) {
 }
 
 /**
- * A canvas that is not part of the page has no size on screen: this gives it one.
+ * Gives a size to a canvas that is not part of the page.
  * @param {HTMLCanvasElement} canvas @param {number} clientWidth @param {number} clientHeight
  * @returns {Surface}
  */

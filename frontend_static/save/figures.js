@@ -1,5 +1,5 @@
 // @ts-check
-/** The tab's charts as figures to save: with a title, a legend and the names that the page shows beside them. */
+/** The tab's charts as figures to save: with a title, a legend and the labels that the page shows beside them. */
 import { drawContextStrip } from '../chart/context_strip.js';
 import { cssColor, drawStepAxis, FONT, prepareCanvas } from '../chart/frame.js';
 import { formatInteger } from '../chart/format.js';
@@ -92,7 +92,7 @@ export function histogramFigure({ runs, parameter, quantity, kind, draw }) {
 /**
  * @param {object} overview
  * @param {View} overview.view
- * @param {TreeRow[]} overview.rows all of them, not only those in sight
+ * @param {TreeRow[]} overview.rows all rows, including those out of sight
  * @param {Strip[]} overview.strips
  * @param {ReadonlySet<number>} overview.undefinedFor
  * @param {import('../chart/heatmap_marks.js').Mark[]} overview.marks
@@ -139,7 +139,7 @@ export function overviewFigure({ view, rows, strips, undefinedFor, marks, crowde
 }
 
 /**
- * A series above the heat map, and its name.
+ * A series above the heat map, and its label.
  * @param {Strip} strip @param {number} y @param {View} view
  * @returns {Part[]}
  */
@@ -165,7 +165,7 @@ function _stripParts({ name, label, x, y: values }, y, view) {
   ];
 }
 
-/** @param {TreeRow} row @param {number} top of all rows @returns {Part} */
+/** @param {TreeRow} row @param {number} top top of all rows @returns {Part} */
 function _rowName({ label, depth, y, height, parameters, kind }, top) {
   return _text(kind === 'module' ? `${label}  ${parameters.length}` : label, {
     x: PADDING + depth * 12,
@@ -190,7 +190,7 @@ function _axisPart(view, y) {
   };
 }
 
-/** @param {string} what @param {View} view @returns {string} what is drawn, and along which axis */
+/** @param {string} what @param {View} view @returns {string} the subject and the axis */
 function _over(what, { axis }) {
   return {
     step: t('{what}, over steps', { what }),

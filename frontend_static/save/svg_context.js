@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * A drawing context that writes SVG: charts draw on it as on a canvas. It knows what the charts use, in
- * CSS pixels; the scaling to device pixels that `prepareCanvas` sets is ignored.
+ * A drawing context that writes SVG: charts draw on it as on a canvas. It implements what the charts use, in CSS
+ * pixels; the scaling to device pixels that `prepareCanvas` sets is ignored.
  */
 
 /** @typedef {[string, string]} Attribute */
@@ -30,7 +30,7 @@ let clips = 0;
 export class SvgContext {
   /**
    * @param {{width: number, height: number}} canvas device pixels
-   * @param {CanvasRenderingContext2D} measuring a real context, which knows how wide text is
+   * @param {CanvasRenderingContext2D} measuring a real context, for measuring text
    */
   constructor(canvas, measuring) {
     this.canvas = canvas;
@@ -204,7 +204,7 @@ export class SvgContext {
   }
 }
 
-/** Characters that XML does not have, escaped or not, become U+FFFD. @param {string} text */
+/** Characters that XML does not allow, even escaped, become U+FFFD. @param {string} text */
 export function escapeXml(text) {
   const known = text.replace(/[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|\p{Surrogate}/gu, '\ufffd');
   return known.replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c] ?? c);

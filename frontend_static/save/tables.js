@@ -1,5 +1,5 @@
 // @ts-check
-/** What the charts show, as CSV: full precision, one header line, names of the wire. Pure. */
+/** The charts' data as CSV: full precision, one header line, names of the wire format. Pure. */
 import { GRADIENT_STATISTIC } from '../chart/gradient_jumps.js';
 
 /**
@@ -40,7 +40,7 @@ export function seriesTable({ parameter, runs, statistics }) {
 }
 
 /**
- * Steps between records, of which only the gradient is known.
+ * Steps between records, for which only the gradient is known.
  * @param {import('../types.d.ts').RunSeries} run @param {string} parameter @param {string[]} names
  */
 function _rowsBetween({ run, series, between }, parameter, names) {
@@ -58,7 +58,7 @@ function _rowsBetween({ run, series, between }, parameter, names) {
     ]);
 }
 
-/** One line for each run, step and bin that holds anything. @param {import('../types.d.ts').HistogramRun[]} runs */
+/** One line for each run, step and non-empty bin. @param {import('../types.d.ts').HistogramRun[]} runs */
 export function histogramTable(runs) {
   const rows = runs.flatMap(({ run, histogram }) => (histogram ? _binRows(run.name, histogram) : []));
   return toCsv([['run', 'quantity', 'step', 'from', 'to', 'count'], ...rows]);
@@ -74,7 +74,7 @@ function _binRows(run, { quantity, step, bins, counts, edges, special }) {
 }
 
 /**
- * One line for each tensor of the rows, one column for each column of the heat map that is in sight.
+ * One line for each tensor of the rows, one column for each visible column of the heat map.
  * @param {Pick<View, 'overview' | 'xs' | 'range' | 'run' | 'metric' | 'against'>} view
  * @param {TreeRow[]} rows
  */

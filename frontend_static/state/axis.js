@@ -1,5 +1,5 @@
 // @ts-check
-/** The horizontal axis that all charts share: where a step lies on it, and which span is visible. Pure. */
+/** The horizontal axis shared by all charts: positions of steps, and the visible span. Pure. */
 
 /**
  * @typedef {import('../types.d.ts').AxisKind} AxisKind
@@ -11,7 +11,7 @@
  * @param {Float64Array} step
  * @param {Float64Array} wallTime seconds since the epoch, as long as `step`
  * @param {number} start wall time of the run's first step
- * @returns {Float64Array} axis value of every step, ascending; a view of the input where that suffices
+ * @returns {Float64Array} axis value of every step, ascending; a view of the input if that suffices
  */
 export function axisValues(axis, step, wallTime, start) {
   if (axis === 'step') return step;
@@ -19,7 +19,7 @@ export function axisValues(axis, step, wallTime, start) {
   return axis === 'wall' ? times : times.map((time) => time - start);
 }
 
-/** Where the clock was set back, time stands still until it is later again. @param {Float64Array} times */
+/** If the clock was set back, time stands still until it catches up. @param {Float64Array} times */
 function _ascending(times) {
   if (times.every((time, i) => i === 0 || time >= times[i - 1])) return times;
   let latest = times.find(Number.isFinite) ?? 0;
@@ -29,7 +29,7 @@ function _ascending(times) {
 /**
  * @param {ArrayLike<number>} ascending not empty
  * @param {number} value
- * @returns {number} index of the last item at or before `value`; -1 where all come after it
+ * @returns {number} index of the last item at or before `value`; -1 if all come after it
  */
 export function indexAtOrBefore(ascending, value) {
   let low = 0;
@@ -43,11 +43,11 @@ export function indexAtOrBefore(ascending, value) {
 }
 
 /**
- * Where a step lies on the axis. Between two known ones it is taken to be as long as its neighbours.
+ * The position of a step on the axis, interpolated between known steps.
  * @param {ArrayLike<number>} steps ascending, not empty
- * @param {ArrayLike<number>} xs axis values of them
+ * @param {ArrayLike<number>} xs their axis values
  * @param {number} step
- * @returns {number} that of the first or last known step where it lies outside
+ * @returns {number} that of the first or last known step if it is outside
  */
 export function axisValueOfStep(steps, xs, step) {
   const before = indexAtOrBefore(steps, step);
@@ -70,8 +70,8 @@ export function nearestIndex(ascending, value) {
 }
 
 /**
- * The span that is shown before any zoom: that of the overview's run, widened to all checked runs
- * as long as the overview's run still fills half of it. A short run beside a long one stays readable.
+ * The span shown before any zoom: that of the overview's run, widened to all checked runs if the overview's run
+ * still fills half of it. So a short run beside a long one stays readable.
  * @param {ArrayLike<number>} xs axis values of the overview's run, not empty
  * @param {ArrayLike<number>[]} others those of the other checked runs
  * @returns {Range}
@@ -89,7 +89,7 @@ export function wholeRange(xs, others) {
 }
 
 /**
- * The steps that a visible span covers, for a request that is thinned to the screen.
+ * The steps covered by a visible span, for a request that is thinned to the screen.
  * @param {Range} range
  * @param {ArrayLike<number>} xs axis values of the columns of the whole run
  * @param {ArrayLike<number>} firstStep
@@ -97,14 +97,14 @@ export function wholeRange(xs, others) {
  * @returns {{from: number, to: number}}
  */
 export function stepsWithin(range, xs, firstStep, lastStep) {
-  // One column more on each side, so that the drawing reaches the edges.
+  // One extra column on each side, because the drawing should reach the edges.
   const first = Math.max(0, indexAtOrBefore(xs, range.from) - 1);
   const last = Math.min(xs.length - 1, indexAtOrBefore(xs, range.to) + 2);
   return { from: firstStep[first], to: lastStep[last] };
 }
 
 /**
- * A zoom is only worth keeping if it is no click and shows a part of the data.
+ * A zoom is only kept if it is longer than a click and shows a part of the data.
  * @param {Range | null} range
  * @param {Range} whole
  * @returns {Range | null} null shows everything
@@ -117,13 +117,13 @@ export function clampRange(range, whole) {
   return { from, to };
 }
 
-/** How far the wheel zooms in, as a share of the whole. */
+/** Limit of the wheel zoom, as a share of the whole. */
 const CLOSEST_ZOOM = 1e-3;
 
 /**
- * @param {Range} range visible now
- * @param {number} unit 0 to 1 across it; the point that stays where it is
- * @param {number} factor of its length; below 1 zooms in
+ * @param {Range} range currently visible
+ * @param {number} unit 0 to 1 across it; the point that stays fixed
+ * @param {number} factor factor of its length; below 1 zooms in
  * @param {Range} whole
  * @returns {Range} within `whole`, not shorter than CLOSEST_ZOOM of it
  */

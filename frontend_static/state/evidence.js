@@ -1,18 +1,15 @@
 // @ts-check
-/** What a finding rests on: where it is seen best, and whether its threshold can be drawn there. Pure. */
+/** The evidence of a finding: which statistic shows it best, and what opening it changes. Pure. */
 import { columnStrip } from './store.js';
 
 /**
  * @typedef {import('../types.d.ts').Finding} Finding
  * @typedef {import('../types.d.ts').RunInfo} RunInfo
- * @typedef {import('../types.d.ts').Overview} Overview
+ * @typedef {import('./store.js').State} State
  */
 
-/** Statistics are stored as float32, and what a rule compared was computed in float64. */
-const SAME = 2e-3;
-
 /**
- * The statistic, or the series above the heat map, in which a finding is seen best; none where the run lacks it.
+ * The statistic, or the series above the heat map, that shows a finding best; empty if the run lacks it.
  * @param {Finding} finding @param {RunInfo | undefined} run
  * @returns {{metric?: string, strip?: string}}
  */
@@ -22,7 +19,7 @@ export function shownIn({ statistic }, run) {
 }
 
 /**
- * Whether a finding is about tensors that the optimizer does not update: nothing is recorded of them.
+ * Whether a finding is about tensors that the optimizer does not update: they have no records.
  * @param {Pick<Finding, 'parameters'>} finding @param {Pick<RunInfo, 'parameters' | 'unoptimized'> | undefined} run
  */
 export function lacksRecords({ parameters }, run) {
@@ -33,8 +30,8 @@ export function lacksRecords({ parameters }, run) {
 }
 
 /**
- * The steps of a finding with some before and after; null where that is most of the run.
- * @param {Finding} finding @param {number} lastStep of its run
+ * The steps of a finding with some before and after; null if that is most of the run.
+ * @param {Finding} finding @param {number} lastStep last step of its run
  * @returns {import('../types.d.ts').Range | null}
  */
 export function rangeAround({ from, to }, lastStep) {
@@ -43,43 +40,49 @@ export function rangeAround({ from, to }, lastStep) {
   return range.to - range.from < 0.8 * lastStep ? range : null;
 }
 
-/** Of sizes rules compare growth, sums and differences, which have other units. */
-const SIZES = new Set(['weight_rms', 'gradient_rms', 'update_to_weight_ratio']);
-/** These compare a mean over several steps. */
-const SMOOTHED = new Set(['loss_blowup']);
-
 /**
- * Whether the threshold is a value of the statistic: where a rule compared it as it was recorded, or the median of
- * several tensors. Some rules compare what is derived from a statistic, such as the factor by which it rose.
- * @param {Finding} finding
- * @param {number[]} values of the statistic at the finding's step, of its parameters
+ * Another statistic colours the map; a line chart of the one before becomes one of it.
+ * @param {State} state @param {string} metric
+ * @returns {Pick<State, 'metric' | 'lineStatistics'>}
  */
-export function isThresholdOf({ rule, statistic, value, threshold }, values) {
-  if (!value || !threshold) return false; // what is only there or not is compared with 0
-  if (SMOOTHED.has(rule)) return true;
-  if (values.some((one) => Math.abs(one - value) <= SAME * Math.abs(value))) return true;
-  const isBetween = Math.min(...values) <= value && value <= Math.max(...values);
-  return isBetween && values.length > 1 && !SIZES.has(statistic);
+export function colouredBy({ metric: before, lineStatistics }, metric) {
+  if (!lineStatistics?.includes(before) || lineStatistics.includes(metric)) return { metric, lineStatistics };
+  return { metric, lineStatistics: following(lineStatistics.map((name) => (name === before ? metric : name)), metric) };
+}
+
+const EVIDENT = /** @type {const} */ (['run', 'metric', 'strip', 'tensor', 'step', 'range', 'open', 'all', 'compare']);
+
+/** What a finding changes. @param {State} state @returns {import('./store.js').Evident} */
+export function evident({ run, metric, strip, tensor, step, range, open, all, compare }) {
+  return { run, metric, strip, tensor, step, range, open, all, compare };
 }
 
 /**
- * @param {Finding} finding @param {ReadonlySet<number>} parameters of it @param {Overview} overview of its statistic
- * @returns {number[]} what the overview holds of them at the finding's step
+ * What the user chooses while a finding is open stays when it is closed.
+ * @param {State} state @param {...(typeof EVIDENT)[number]} chosen
+ * @returns {Pick<State, 'beforeFinding'>}
  */
-export function recordedValues({ at, from }, parameters, { columns, first_step, last_step, values }) {
-  const step = at ?? from;
-  const column = last_step.findIndex((last, i) => first_step[i] <= step && step <= last);
-  return column < 0 ? [] : [...parameters].map((parameter) => values[parameter * columns + column]);
+export function choosing({ beforeFinding }, ...chosen) {
+  if (!beforeFinding) return { beforeFinding };
+  const rest = EVIDENT.filter((name) => name in beforeFinding && !chosen.includes(name));
+  return { beforeFinding: Object.fromEntries(rest.map((name) => [name, beforeFinding[name]])) };
 }
 
-/**
- * @param {Finding} finding @param {ArrayLike<number> | undefined} steps ascending
- * @param {ArrayLike<number> | undefined} values of its column at these steps
- * @returns {number[]} the one at the finding's step, if it is known
- */
-export function valuesAtStep({ at, from }, steps, values) {
-  if (!steps || !values) return [];
-  const step = at ?? from;
-  for (let i = 0; i < steps.length; i++) if (steps[i] === step) return [values[i]];
-  return [];
+/** The browser's Back leads from the next view to this one. @param {State} state */
+export const visit = ({ visits }) => ({ visits: visits + 1 });
+
+/** @param {State} state @returns {Partial<State>} without its finding */
+export const closed = (state) => ({ finding: null, reopen: null, ...asBeforeFinding(state), ...visit(state) });
+
+/** The view without the finding that is open. @param {State} state @returns {Partial<State>} */
+export function asBeforeFinding(state) {
+  const { beforeFinding } = state;
+  if (!beforeFinding) return {};
+  const { metric, ...rest } = beforeFinding;
+  return { ...rest, ...(metric !== undefined && colouredBy(state, metric)), beforeFinding: null };
+}
+
+/** @param {string[]} charts @param {string} metric @returns {string[] | null} null where they follow the map */
+export function following(charts, metric) {
+  return charts.length === 1 && charts[0] === metric ? null : charts;
 }

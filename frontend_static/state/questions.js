@@ -1,5 +1,5 @@
 // @ts-check
-/** What is asked of the server about a run, as the state decides it. */
+/** The requests about a run that follow from the state. */
 import { runRevision } from '../data/api.js';
 import { metricOf, overviewRun, referenceRun } from './store.js';
 
@@ -9,7 +9,7 @@ import { metricOf, overviewRun, referenceRun } from './store.js';
  * @typedef {import('../types.d.ts').Summary} Summary
  */
 
-/** Steps of an answer about many parameters, at most: about what a screen can show. */
+/** Largest number of steps in an answer about many parameters: about what a screen can show. */
 export const COLUMNS = 1024;
 
 /**
@@ -43,7 +43,10 @@ export function comparedRun(state) {
   return state.against && reference !== overviewRun(state) ? reference : null;
 }
 
-/** @param {State} state @param {Summary} summary @param {RunInfo} run @returns {string} for how long answers about it are good */
+/**
+ * @param {State} state @param {Summary} summary @param {RunInfo} run @returns {string} changes when answers about it
+ * become outdated
+ */
 export function revisionOf(state, summary, run) {
   return `${runRevision(summary, run, Date.now() / 1000)} ${state.attempt}`;
 }

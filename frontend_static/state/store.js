@@ -1,5 +1,5 @@
 // @ts-check
-/** The view's state, the preferences kept from visit to visit, and the step cursor. */
+/** The view's state, the stored preferences, and the step cursor. */
 
 /**
  * @typedef {import('../types.d.ts').Summary} Summary
@@ -11,30 +11,30 @@
  * @typedef {'name' | 'severity' | 'newest'} RunOrder
  * @typedef {'nearest' | 'ascending' | 'descending' | 'default'} TooltipOrder
  * @typedef {{quantity: string, kind: PanelKind | null}} Panel null draws the default chart
- * @typedef {'worst' | 'latest' | 'mean'} Crowded what a pixel shows that covers several cells
+ * @typedef {'worst' | 'latest' | 'mean'} Crowded what a pixel that covers several cells shows
  *
- * What is kept from visit to visit, and never in a link.
+ * Stored between visits, and never part of a link.
  * @typedef {object} Preferences
  * @property {number} smoothing 0 to 0.99
  * @property {Panel[]} panels the histogram panels
  * @property {string[] | null} lineStatistics statistics that have a line chart; null for the one that colours the map
- * @property {ValueScale} lineScale auto: as suits the statistic
+ * @property {ValueScale} lineScale auto: chosen by the statistic
  * @property {boolean} ignoreOutliers let single values leave the line charts at the top and bottom
  * @property {boolean} linkCursor show the step under the pointer in every chart
  * @property {TooltipOrder} tooltipOrder
  * @property {[number, number] | null} healthyRange update-to-weight ratios that need no attention; null for those of
  *   the tensor's kind
- * @property {[number, number]} colourRange update-to-weight ratios at the ends of the colours; between them lies 1e-3
- * @property {Crowded} crowded what a pixel of the heat map shows that covers several cells
- * @property {PanelKind | 'quantity'} defaultChart of histogram panels; quantity: as suits the quantity
- * @property {'log' | 'linear'} histogramAxis of signed quantities; log is linear around zero
- * @property {number | null} linearBelow magnitude up to which it is linear; null for what suits the values
+ * @property {[number, number]} colourRange update-to-weight ratios at the ends of the colours; 1e-3 is between them
+ * @property {Crowded} crowded what a pixel of the heat map that covers several cells shows
+ * @property {PanelKind | 'quantity'} defaultChart chart of histogram panels; quantity: chosen by the quantity
+ * @property {'log' | 'linear'} histogramAxis axis of signed quantities; log is linear around zero
+ * @property {number | null} linearBelow magnitude up to which it is linear; null for automatic
  * @property {boolean} allRuns draw the histograms of all checked runs beside each other
- * @property {RunOrder} runOrder of the list of runs; severity: the worst findings first
+ * @property {RunOrder} runOrder order of the list of runs; severity: the worst findings first
  * @property {boolean} followReload ask for new data when TensorBoard reloads
- * @property {number} pollSeconds ask for new data that often; 0 for never
+ * @property {number} pollSeconds interval between requests for new data; 0 for never
  *
- * @typedef {object} View what a link restores, but for the preferences
+ * @typedef {object} View the contents of a link, apart from the preferences
  * @property {string | null} run run that the overview shows
  * @property {Set<string> | null} checked runs drawn in comparisons; null for the default
  * @property {string | null} reference run that others are compared with
@@ -47,33 +47,35 @@
  * @property {number | null} step pinned step; null follows the newest
  * @property {Set<string> | null} open open modules; null for the default
  * @property {import('../types.d.ts').Range | null} range zoom in axis units; null shows everything
- * @property {RowOrder} order of the overview's rows
+ * @property {RowOrder} order order of the overview's rows
  * @property {string | null} finding id of the selected finding
- * @property {boolean} why whether the selected finding says why
+ * @property {boolean} why whether the selected finding's explanation is open
  * @property {boolean} all whether the findings of all runs are listed, in place of the cards
+ * @property {boolean} compare whether the checked runs are compared, in place of the cards
  * @property {string | null} strip series above the heat map; null for the default
  *
  * @typedef {object} Page
  * @property {import('../types.d.ts').Theme} theme
- * @property {import('../host/language.js').Language} language that the tab speaks
+ * @property {import('../host/language.js').Language} language the tab's language
  * @property {Summary | null} summary null until the first answer
- * @property {string | null} connection why the server does not answer; null while it does
- * @property {number} attempt counts recoveries of the connection, so that failed requests are repeated
+ * @property {string | null} connection why the server does not answer; null if it does
+ * @property {number} attempt counts recoveries of the connection, to repeat failed requests
  * @property {string} runFilter regular expression
  * @property {boolean} illRuns list only the runs with errors or warnings
- * @property {boolean} paused keep what is shown although there may be new data
- * @property {number} visits counts the views that the user went to: the browser's Back stops at each
+ * @property {boolean} paused keep the current data although there may be newer data
+ * @property {number} visits counts the views that the user navigated to: the browser's Back stops at each
  * @property {'help' | null} dialog
  * @property {boolean} settings whether the settings are open
- * @property {boolean} overviewTable whether a table stands for the heat map
+ * @property {boolean} overviewTable whether a table replaces the heat map
  * @property {boolean} optimizer whether the optimizer's card is open
  * @property {string | null} full name of the card that fills the tab
- * @property {Partial<Evident> | null} beforeFinding what the selected finding has changed, as it was, but for what the
- *   user has chosen since; null for nothing
- * @property {string | null} reopen rule whose finding was open in the run before, to be opened where this run has it
+ * @property {Partial<Evident> | null} beforeFinding the state before the selected finding changed it, except for what
+ *   the user has chosen since; null for nothing
+ * @property {string | null} unfolded tensor to which the comparison led; the modules around it are opened
+ * @property {string | null} reopen rule whose finding was open in the previous run, to be opened if this run has it
  *
- * What a finding changes when it is opened.
- * @typedef {Pick<View, 'run' | 'metric' | 'strip' | 'tensor' | 'step' | 'range' | 'open' | 'all'>} Evident
+ * The parts of the view that opening a finding changes.
+ * @typedef {Pick<View, 'run' | 'metric' | 'strip' | 'tensor' | 'step' | 'range' | 'open' | 'all' | 'compare'>} Evident
  *
  * @typedef {Preferences & View & Page} State
  *
@@ -136,6 +138,7 @@ export function defaultView() {
     finding: null,
     why: false,
     all: false,
+    compare: false,
     strip: null,
   };
 }
@@ -160,6 +163,7 @@ export function initialState() {
     optimizer: false,
     full: null,
     beforeFinding: null,
+    unfolded: null,
     reopen: null,
   };
 }
@@ -183,8 +187,8 @@ export function createStore(initial) {
 }
 
 /**
- * The step cursor of all charts. It lives outside the state: moving it moves overlays and renders
- * nothing. Several moves in one task are one.
+ * The step cursor of all charts. It is separate from the state: moving it moves overlays without rendering. Several
+ * moves in one task count as one.
  * @param {(callback: () => void) => unknown} [soon]
  */
 export function createCursor(soon = queueMicrotask) {
@@ -231,7 +235,7 @@ export function createCursor(soon = queueMicrotask) {
 }
 
 /**
- * How a panel is drawn: what changes sign as a ridgeline, what spans many decades as a density.
+ * How a panel is drawn: quantities that change sign as a ridgeline, those that span many decades as a density.
  * @param {Panel} panel @param {Pick<Preferences, 'defaultChart'>} preferences @returns {PanelKind}
  */
 export function panelKind({ quantity, kind }, { defaultChart }) {
@@ -247,7 +251,7 @@ export function overviewRun(state) {
 }
 
 /**
- * The runs drawn in comparisons, in the order of the list: the overview's run and what is checked.
+ * The runs drawn in comparisons, in the order of the list: the overview's run and the checked ones.
  * @param {State} state
  * @returns {RunInfo[]}
  */
@@ -262,7 +266,7 @@ export function checkedRuns(state) {
   return runs.filter((run) => run === shown || others.includes(run));
 }
 
-/** @param {State} state @returns {RunInfo | null} what the overview's run is compared with */
+/** @param {State} state @returns {RunInfo | null} the run that the overview's run is compared with */
 export function referenceRun(state) {
   return state.summary?.runs.find((run) => run.run === state.reference) ?? null;
 }
@@ -273,7 +277,7 @@ export function selectedParameter(state) {
   return parameters.find((parameter) => parameter.name === state.tensor) ?? parameters[0] ?? null;
 }
 
-/** What `strip` is called where it is a column of every step. @param {string} column */
+/** The name of `strip` for a column of every step. @param {string} column */
 export const columnStrip = (column) => `column ${column}`;
 
 /**
@@ -334,7 +338,7 @@ export function isValidPreference(name, value) {
 
 /**
  * @param {Pick<Storage, 'getItem'>} storage
- * @returns {Partial<Preferences>} what an earlier visit left, as far as it is valid
+ * @returns {Partial<Preferences>} the valid preferences stored by an earlier visit
  */
 export function readPreferences(storage) {
   try {
@@ -344,7 +348,7 @@ export function readPreferences(storage) {
       names.filter((name) => name in kept && VALID[name](kept[name])).map((name) => [name, kept[name]]),
     );
   } catch {
-    return {}; // storage is switched off, or holds something else
+    return {}; // storage is disabled, or holds something else
   }
 }
 
@@ -355,7 +359,7 @@ export function writePreferences(storage, state) {
   try {
     storage.setItem(PREFERENCES_KEY, text);
   } catch {
-    // Storage is full or switched off: the preference lasts as long as the page.
+    // Storage is full or disabled: the preference lasts as long as the page.
   }
 }
 

@@ -1,5 +1,5 @@
 // @ts-check
-/** The whole tab: loads what is shown, lays it out, and listens to the keyboard. */
+/** The whole tab: loads the data, lays out the cards, and listens to the keyboard. */
 import { t } from '../host/language.js';
 import { comparedRun } from '../state/questions.js';
 import {
@@ -50,7 +50,7 @@ function App({ app }) {
     ${
       summary && run
         ? html`<${Loaded} app=${app} state=${state} summary=${summary} run=${run} />`
-        : html`<${Sidebar} app=${app} state=${state} run=${null} hyperparameters=${null} step=${null} findings=${[]} evidence=${null} skipped=${null} compass=${null} states=${NO_STATES} />
+        : html`<${Sidebar} app=${app} state=${state} run=${null} hyperparameters=${null} step=${null} findings=${[]} skipped=${null} compass=${null} states=${NO_STATES} />
           <main class="main">
             <${Toolbar} app=${app} state=${state} statistics=${[]} metric=${state.metric} reference=${null} />
             <div class="split"><div class="content">
@@ -77,7 +77,6 @@ function Loaded({ app, state, summary, run }) {
       hyperparameters=${data.hyperparameters.value}
       step=${axis?.step ?? null}
       findings=${diagnosis.findings}
-      evidence=${shown.view?.evidence ?? null}
       skipped=${diagnosis.not_evaluated}
       compass=${diagnosis.compass}
       states=${states}
@@ -93,7 +92,11 @@ function Loaded({ app, state, summary, run }) {
             state.all &&
             html`<${Lazy} load=${() => import('./run/all_findings.js')} name="AllFindings" app=${app} state=${state} summary=${summary} states=${states} />`
           }
-          ${!state.all && html`<${Cards} app=${app} state=${state} summary=${summary} run=${run} shown=${shown} />`}
+          ${
+            state.compare &&
+            html`<${Lazy} load=${() => import('./compare/comparison.js')} name="Comparison" app=${app} state=${state} summary=${summary} />`
+          }
+          ${!state.all && !state.compare && html`<${Cards} app=${app} state=${state} summary=${summary} run=${run} shown=${shown} />`}
         </div>
         ${
           state.settings &&
@@ -111,7 +114,7 @@ function Loaded({ app, state, summary, run }) {
 }
 
 /**
- * What is shown of the runs, and what keys do with it.
+ * The data shown of the runs, and the keys' effect on it.
  * @param {AppContext} app @param {State} state @param {Summary} summary @param {RunInfo} run
  */
 function useShown(app, state, summary, run) {
@@ -134,12 +137,12 @@ function useShown(app, state, summary, run) {
   const finding = findings.find(({ id }) => id === state.finding) ?? null;
   const { axis, shown, view } = useOverviewView(app, state, summary, run, { metric, runs, against, data, starts, finding });
   const ranks = useRanks(state, view);
-  // What a finding is about is to be seen, and not behind a folded module.
+  // The subject of a finding or a comparison should be visible, not in a folded module.
   useEffect(() => {
     const at = parameter?.name === state.tensor ? run.parameters.findIndex(({ name }) => name === state.tensor) : -1;
-    const around = state.finding && at >= 0 ? modulesAround(tree, at) : [];
+    const around = (state.finding || state.unfolded === state.tensor) && at >= 0 ? modulesAround(tree, at) : [];
     if (around.some((key) => !open.has(key))) app.actions.unfold(new Set([...open, ...around]));
-  }, [state.finding]);
+  }, [state.finding, state.unfolded]);
   const strips = useStrips(app, state, summary, run, data.steps.value, axis?.start ?? 0);
   const moves = movesOf(app, state, { run, parameter, tree, open, ranks, shown, findings, axis });
   useKeyboard(app, moves);
@@ -147,7 +150,7 @@ function useShown(app, state, summary, run) {
 }
 
 /**
- * The heat map, and below it what is open: the optimizer, the selected parameter, and the pinned ones.
+ * The heat map, and the open cards below it: the optimizer, the selected parameter, and the pinned ones.
  * @param {{app: AppContext, state: State, summary: Summary, run: RunInfo, shown: ReturnType<typeof useShown>}} props
  */
 function Cards({ app, state, summary, run, shown }) {
@@ -185,7 +188,10 @@ function Cards({ app, state, summary, run, shown }) {
       )}`;
 }
 
-/** What the server and the data say, above the cards. @param {{state: State, run: RunInfo | null, recording?: string}} props */
+/**
+ * Messages of the server and about the data, above the cards. @param {{state: State, run: RunInfo | null, recording?:
+ * string}} props
+ */
 function Notices({ state, run, recording = '' }) {
   const { connection, summary } = state;
   const messages = [...(summary?.messages ?? []), ...(run?.messages ?? [])];
@@ -205,7 +211,10 @@ function useTree(state, run) {
   return useMemo(() => buildTree(names, (index) => filter.matches(names[index])), [names.join('\n'), filter]);
 }
 
-/** A filter is there to see what matches. @param {State} state @param {import('./overview/tree_rows.js').Module} tree */
+/**
+ * With a filter, the matches are unfolded. @param {State} state @param {import('./overview/tree_rows.js').Module}
+ * tree
+ */
 function _openAtFirst(state, tree) {
   return modulesOpenAtFirst(tree, state.filter ? 200 : undefined);
 }

@@ -1,5 +1,5 @@
 // @ts-check
-/** What is said at length: what to do when there is nothing to show, and the help. */
+/** Longer texts: what to do if there is nothing to show, and the help. */
 import { paragraph, t } from '../host/language.js';
 import { CopyButton, html, icon, useEffect, useRef } from './ui.js';
 
@@ -38,12 +38,13 @@ const keys = () => [
   ['←  →', t('previous, next logged step; with Shift ten at a time')],
   ['+  -  0', t('zoom in and out at the pinned step, show everything')],
   ['n  p', t('next, previous finding')],
-  ['o', t('fold or open the module around the tensor')],
-  ['Esc', t('undo, one at a time: full size, settings, the list of all findings, zoom, finding (back to that list if it was opened there), filter, pinned step')],
+  ['c', t('compare the checked runs')],
+  ['o', t('collapse or expand the module around the tensor')],
+  ['Esc', t('undo, one at a time: full size, settings, the list of all findings or the comparison, zoom, finding (back to where it was opened), filter, pinned step')],
   ['?', t('this help')],
 ];
 
-/** What the mouse does, and what marks and runs are. */
+/** Explains the mouse, the marks and the runs. */
 function About() {
   return html`<dt>${t('Mouse')}</dt>
     <dd>
@@ -55,16 +56,16 @@ function About() {
     <dt>${t('Marks')}</dt>
     <dd>
       ${paragraph([
-        t('A frame on a row marks a step at which this tensor’s own gradient jumped, and by how much, or became NaN or infinite, also between records.'),
-        t('The gradient norm above the map and the findings are about all gradients together.'),
+        t('A frame on a row marks a step, recorded or not, at which this tensor’s own gradient jumped, with the factor, or became NaN or infinite.'),
+        t('The gradient norm above the map, and the findings, cover all gradients together.'),
         t('Click a mark to see that step; the table of the heat map lists all marks.'),
       ])}
     </dd>
     <dt>${t('Runs')}</dt>
     <dd>
       ${paragraph([
-        t('The box draws a run in comparisons; the name shows it in the overview and the histograms; the flag makes it the reference that others are compared with.'),
-        t('Boxes and colours belong to this tab: TensorBoard does not tell plugins which runs it has selected.'),
+        t('The checkbox includes a run in comparisons; the name shows it in the overview and the histograms; the flag makes it the reference for the others.'),
+        t('Checkboxes and colours apply to this tab only: TensorBoard does not tell plugins which runs are selected.'),
       ])}
     </dd>`;
 }

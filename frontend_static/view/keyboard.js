@@ -1,6 +1,7 @@
 // @ts-check
-/** What keys do. */
+/** The keyboard shortcuts. */
 import { indexAtOrBefore, zoomedRange } from '../state/axis.js';
+import { checkedRuns } from '../state/store.js';
 import { toggleAround } from './overview/module_tree.js';
 import { rankedRows } from './overview/tree_rows.js';
 import { useEffect, useRef } from './ui.js';
@@ -8,13 +9,16 @@ import { useEffect, useRef } from './ui.js';
 /**
  * @typedef {import('./ui.js').App} App
  *
- * @typedef {object} Moves what keys do
+ * @typedef {object} Moves effects of the keys
  * @property {(delta: number) => void} moveTensor
  * @property {(delta: number) => void} moveStep
  * @property {(delta: number) => void} moveFinding
  * @property {() => void} fold
- * @property {(factor: number) => void} zoomBy of the visible span; 0 shows everything
+ * @property {(factor: number) => void} zoomBy factor of the visible span; 0 shows everything
  */
+
+/** Keys that move what a list in place of the cards hides: there they scroll. */
+const OF_CARDS = new Set(['ArrowLeft', 'ArrowRight', 'j', 'k', 'o', '+', '=', '-', '0']);
 
 /** @param {App} app @param {Moves} moves */
 export function useKeyboard(app, moves) {
@@ -30,7 +34,8 @@ export function useKeyboard(app, moves) {
         else app.actions.escape();
         return;
       }
-      if (field) return;
+      const { all, compare } = app.store.get();
+      if (field || ((all || compare) && OF_CARDS.has(event.key))) return;
       /** @type {Record<string, () => void>} */
       const keys = {
         ArrowLeft: () => moveStep(event.shiftKey ? -10 : -1),
@@ -44,6 +49,10 @@ export function useKeyboard(app, moves) {
         0: () => zoomBy(0),
         n: () => moveFinding(1),
         p: () => moveFinding(-1),
+        c: () => {
+          const state = app.store.get();
+          if (state.compare || checkedRuns(state).length > 1) app.actions.showComparison(!state.compare);
+        },
         '/': () =>
           /** @type {HTMLElement | null} */ (document.querySelector('.tensor-filter input'))?.focus(),
         '?': () => app.actions.showHelp(!app.store.get().dialog),
@@ -59,7 +68,7 @@ export function useKeyboard(app, moves) {
 }
 
 /**
- * Where keys lead from here.
+ * The effects of the keys in the current state.
  * @param {App} app
  * @param {import('../state/store.js').State} state
  * @param {object} here
@@ -67,7 +76,7 @@ export function useKeyboard(app, moves) {
  * @param {import('../types.d.ts').ParameterInfo | null} here.parameter the selected one
  * @param {import('./overview/tree_rows.js').Module} here.tree
  * @param {Set<string>} here.open
- * @param {Float64Array | null} here.ranks what orders the rows
+ * @param {Float64Array | null} here.ranks ranks that order the rows
  * @param {import('../types.d.ts').Overview | null} here.shown
  * @param {import('../types.d.ts').Finding[]} here.findings
  * @param {ReturnType<typeof import('./hooks/run_data.js').useAxis>} here.axis

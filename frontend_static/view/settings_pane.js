@@ -1,5 +1,5 @@
 // @ts-check
-/** The settings, in TensorBoard's order and wording where it has them, too. Kept in this browser. */
+/** The settings, in TensorBoard's order and wording where it has them, too. Stored in this browser. */
 import { chosenLanguage, t } from '../host/language.js';
 import { defaultPreferences, isValidPreference } from '../state/store.js';
 import { html, icon, useEffect, useState } from './ui.js';
@@ -44,7 +44,7 @@ const charts = () => [
   { name: 'single', text: t('Single step') },
   { name: 'table', text: t('Table') },
 ];
-/** Powers of ten between which the linear part of a signed axis may end; below the first it is automatic. */
+/** Range of powers of ten for the end of a signed axis' linear part; below the first it is automatic. */
 const LINEAR_BELOW = { first: -12, last: 0 };
 const valueAxes = () => [
   { name: 'log', text: t('Signed log') },
@@ -55,7 +55,7 @@ const pairRule = (/** @type {'colourRange' | 'healthyRange'} */ name) =>
     ? t('The first must be below 1e-3, the second above.')
     : t('Two positive numbers, the smaller first. Leave both empty for the range of each kind of tensor.');
 const polls = () => [2, 5, 15, 30, 60].map((count) => ({ name: count, text: t('{count} s', { count }) }));
-/** Languages call themselves what they are. */
+/** Languages are listed under their own names. */
 const languages = () => [
   { name: '', text: t('Automatic') },
   { name: 'en', text: 'English' },
@@ -232,7 +232,7 @@ function LinearBelow({ app, state }) {
 }
 
 /**
- * Two positive numbers, the smaller first; both fields are empty where the value is null.
+ * Two positive numbers, the smaller first; both fields are empty if the value is null.
  * @param {{app: App, state: State, name: 'healthyRange' | 'colourRange', label: string}} props
  */
 function Pair({ app, state, name, label }) {
@@ -264,7 +264,7 @@ function Pair({ app, state, name, label }) {
   </div>`;
 }
 
-/** @param {string[]} texts @returns {number[] | null} null where all are empty */
+/** @param {string[]} texts @returns {number[] | null} null if all are empty */
 function _pairOf(texts) {
   if (texts.every((text) => text.trim() === '')) return null;
   return texts.map((text) => (text.trim() === '' ? NaN : Number(text)));

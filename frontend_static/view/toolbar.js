@@ -1,5 +1,5 @@
 // @ts-check
-/** The bar above the cards: parameter filter, colour, axis, how fresh the data are, link, help. */
+/** The bar above the cards: parameter filter, colour, axis, age of the data, link, help. */
 import { describeAge } from '../data/live.js';
 import { t } from '../host/language.js';
 import { hostAddress } from '../host/links.js';
@@ -12,7 +12,7 @@ import { Choice, CopyButton, html, icon, now, useEffect, useState } from './ui.j
  * @typedef {import('../state/store.js').State} State
  */
 
-/** What most look at has a button; the others are in the list beside them. */
+/** The most used statistics have a button; the others are in the list beside them. */
 const metrics = () => [
   { name: 'update_to_weight_ratio', text: t('Update / weight') },
   { name: 'gradient_rms', text: t('Gradient') },
@@ -74,7 +74,7 @@ export function Toolbar({ app, state, statistics, metric, reference }) {
 }
 
 /**
- * Which statistic the heat map shows: buttons, and a list of the others.
+ * The statistic shown in the heat map: buttons, and a list of the others.
  * @param {{app: App, statistics: import('../types.d.ts').StatisticInfo[], metric: string}} props
  */
 function ColourBy({ app, statistics, metric }) {
@@ -137,7 +137,7 @@ export function FilterBox({ label, value, onChange, class: className = '' }) {
   </label>`;
 }
 
-/** @param {{app: App, newest: number, paused: boolean}} props wall time of the newest data */
+/** @param {{app: App, newest: number, paused: boolean}} props newest: wall time of the newest data */
 function LiveMark({ app, newest, paused }) {
   const [time, setTime] = useState(now());
   useEffect(() => {

@@ -1,5 +1,5 @@
 // @ts-check
-/** What every component uses: Preact, icons, the store and answers of the server as hooks. */
+/** Used by all components: Preact, icons, the store and the server's answers as hooks. */
 import { isAbort } from '../data/api.js';
 import { askAgain } from '../data/live.js';
 import { t } from '../host/language.js';
@@ -8,7 +8,7 @@ import { html, useEffect, useLayoutEffect, useRef, useState } from '../vendor/pr
 export { h, html, render, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../vendor/preact.js';
 
 /**
- * What components get besides data.
+ * The context of components, besides data.
  * @typedef {object} App
  * @property {import('../state/store.js').Store} store
  * @property {import('../state/actions.js').Actions} actions
@@ -53,7 +53,7 @@ export function icon(name, className = 'icon') {
 }
 
 /**
- * Buttons of which one is pressed.
+ * A row of buttons, one of them pressed.
  * @param {{label: string, options: {name: string, text: string, title?: string}[], chosen: string, onChoose: (name: any) => void, small?: boolean}} props
  */
 export function Choice({ label, options, chosen, onChoose, small }) {
@@ -67,7 +67,7 @@ export function Choice({ label, options, chosen, onChoose, small }) {
 }
 
 /**
- * A button that opens a list. It closes on Escape, on a click elsewhere, and where an item says so.
+ * A button that opens a list. It closes on Escape, on a click elsewhere, and when an item requests it.
  * @param {{label: string, text?: string, symbol?: keyof typeof ICONS, strong?: boolean, children?: any, closes?: boolean, class?: string, width?: number}} props
  *   `class` of what opens, which then lies above everything; `width` of it, CSS pixels
  */
@@ -141,8 +141,7 @@ function useLeaving(root, isOpen, close) {
 }
 
 /**
- * Saves a chart as a picture and what it shows as a table. What draws and writes files is loaded with
- * the first click.
+ * Saves a chart as a picture and its data as a table. The code for it is loaded on the first click.
  * @param {{label: string, name: string, figure: () => Promise<import('../save/figure.js').Figure>, table: () => Promise<string>}} props
  */
 export function SaveMenu({ label, name, figure, table }) {
@@ -160,11 +159,11 @@ export function SaveMenu({ label, name, figure, table }) {
 }
 
 /**
- * A component that is loaded when it is first shown: what few visits need does not slow down all.
+ * A component that is loaded when first shown, because rarely needed code should not slow down every visit.
  * @param {{load: () => Promise<any>, name: string, [prop: string]: any}} props `name` of the module's export
  */
 export function Lazy({ load, name, ...props }) {
-  // A component is a function, which the hook would call for the first state.
+  // A component is a function, which the hook would call for the initial state.
   const [component, setComponent] = useState(/** @type {() => any} */ (() => _loaded.get(name) ?? null));
   const [failed, setFailed] = useState(false);
   useEffect(() => {
@@ -197,16 +196,16 @@ export function useStore(store) {
 /**
  * @template T
  * @typedef {object} Answer
- * @property {T | null} value the newest good answer; the one before stays until the next is here
+ * @property {T | null} value the newest valid answer; the previous one stays until the next arrives
  * @property {string | null} error why there is no answer about the subject
  * @property {boolean} stale whether `value` is about an earlier subject
  */
 
 /**
- * Loads what a component shows. A new revision of the same subject replaces the value without a
- * gap; a new subject marks it stale until the answer is here. Outdated requests are given up.
+ * Loads the data of a component. A new revision of the same subject replaces the value without a gap; a new subject
+ * marks it stale until the answer arrives. Outdated requests are cancelled.
  * @template T
- * @param {string | null} subject what is asked for; null asks for nothing
+ * @param {string | null} subject subject of the request; null requests nothing
  * @param {string} revision
  * @param {(signal: AbortSignal) => Promise<T>} load
  * @returns {Answer<T>}
@@ -221,7 +220,7 @@ export function useAnswer(subject, revision, load) {
     if (subject === null) return;
     const controller = new AbortController();
     const { signal } = controller;
-    const isOfRuns = revision !== ''; // and they come and go
+    const isOfRuns = revision !== ''; // which come and go
     (isOfRuns ? askAgain(load, signal) : load(signal)).then(
       (value) => signal.aborted || setState({ subject, value, error: null }),
       (error) => {
@@ -262,7 +261,7 @@ export function CopyButton({ label, text, symbol }) {
     const timer = setTimeout(() => setOutcome(''), 2000);
     return () => clearTimeout(timer);
   }, [outcome]);
-  const copy = async () => setOutcome((await copyText(text())) ? t('Copied') : t('Copying is not allowed'));
+  const copy = async () => setOutcome((await copyText(text())) ? t('Copied') : t('The browser does not allow copying'));
   return html`<button class="icon-button copy" aria-label=${label} title=${label} onClick=${copy}>
     ${icon(symbol)}<span class="copied" role="status">${outcome}</span>
   </button>`;
@@ -282,13 +281,13 @@ export function severityMark(severity) {
 /** Wall clock in seconds since the epoch. */
 export const now = () => Date.now() / 1000;
 
-/** @param {string} text puts it into the clipboard @returns {Promise<boolean>} whether that worked */
+/** @param {string} text is copied to the clipboard @returns {Promise<boolean>} whether that worked */
 export async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    return _copyThroughSelection(text); // the clipboard API is absent on plain http
+    return _copyThroughSelection(text); // the clipboard API is missing on plain http
   }
 }
 

@@ -1,1 +1,1 @@
-"""The commands of ``adam-debug``, a file each, and what they end with."""
+"""The commands of ``adam-debug``, one per file, and their exit codes."""

@@ -23,21 +23,36 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add the command and its options."""
     parser = commands.add_parser(
         "compare",
-        help="compare runs: settings, losses, sweeps, and where tensors part",
-        description="Say which settings of runs differ, which run did better from which step on "
-        "beyond noise, which value of a sweep won, and in which tensors statistics part first.",
-        epilog="Exit codes: 0 done; 2 the folder cannot be read, or a RUN is unknown or not the "
-        "only one of its name.",
+        help=spoken(
+            say("compare runs: settings, losses, sweeps, and the tensors that differ first")
+        ),
+        description=spoken(
+            say(
+                "Show which settings differ, which run did better beyond noise and from which "
+                "step on, which value of a sweep won, and in which tensors statistics differ first."
+            )
+        ),
+        epilog=spoken(
+            say(
+                "Exit codes: 0 done; 2 the folder cannot be read, or a RUN is unknown or ambiguous."
+            )
+        ),
     )
     parser.add_argument(
         "runs",
         metavar="RUN",
         nargs="*",
-        help="a run's name as diagnose prints it, its end, or the run's folder; default: all runs "
-        "below LOGDIR",
+        help=spoken(
+            say(
+                "a run's name as printed by diagnose, its last part, or the run's folder; default: "
+                "all runs below LOGDIR"
+            )
+        ),
     )
-    parser.add_argument("--logdir", metavar="LOGDIR", help=LOGDIR_HELP)
-    parser.add_argument("--json", action="store_true", help="print JSON; default: text")
+    parser.add_argument("--logdir", metavar="LOGDIR", help=spoken(LOGDIR_HELP))
+    parser.add_argument(
+        "--json", action="store_true", help=spoken(say("print JSON; default: text"))
+    )
     parser.set_defaults(command=compare_runs)
 
 
@@ -48,16 +63,18 @@ def compare_runs(runs: Sequence[Run], options: argparse.Namespace) -> int:
     for wanted in options.runs or named:
         fits = _fitting(wanted, runs, named, options.logdir)
         if not fits:
-            return refuse(
-                say("no run {run}; there is: {names}", run=wanted, names=", ".join(named))
-            )
+            return refuse(say("no run {run}; runs: {names}", run=wanted, names=", ".join(named)))
         if len(fits) > 1:
             return refuse(
-                say("{run} may be {names}: name it in full", run=wanted, names=", ".join(fits))
+                say(
+                    "{run} is ambiguous, it matches {names}: give the full name",
+                    run=wanted,
+                    names=", ".join(fits),
+                )
             )
         chosen[fits[0]] = named[fits[0]]
     if len(chosen) < 2:
-        return refuse(say("two runs or more can be compared, and there is one"))
+        return refuse(say("comparing needs at least two runs, found one"))
     with Progress().on(say("comparing {count} runs …", count=len(chosen))):
         found = compare({name: run.recorded for name, run in chosen.items()})
     if options.json:
@@ -68,7 +85,7 @@ def compare_runs(runs: Sequence[Run], options: argparse.Namespace) -> int:
 
 
 def _fitting(wanted: str, runs: Sequence[Run], named: Mapping[str, Run], logdir: str) -> list[str]:
-    """Return the names that a user may mean: by the name, by its end, or by the run's folder."""
+    """Return the runs that a user may mean: by name, by the end of the name, or by folder."""
     if wanted in named:
         return [wanted]
     fits = [name for name in named if name.endswith(f"/{wanted.strip('/')}")]
@@ -88,7 +105,7 @@ def _print(found: Comparison) -> None:
         if pair.parted:
             _print_wrapped(words.about_partings(pair), "  ")
         if pair.partings:
-            print(f"  {spoken(say('statistics part first at:'))}")
+            print(f"  {spoken(say('statistics differ first at:'))}")
         for parting in pair.partings:
             _print_wrapped(words.about_parting(parting, pair), "    ")
 
@@ -114,7 +131,7 @@ def _print_losses(found: Comparison) -> None:
 
 def _print_settings(found: Comparison) -> None:
     if not found.settings:
-        print(spoken(say("No setting that is recorded differs.")) + "\n")
+        print(spoken(say("No recorded setting differs.")) + "\n")
         return
     print(spoken(say("Settings that differ:")))
     by_run = [

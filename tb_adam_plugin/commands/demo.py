@@ -22,27 +22,43 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add the command and its options."""
     parser = commands.add_parser(
         "demo",
-        help="train small runs with one fault each, and with its fix",
-        description="Train small runs with one fault each, and again with the fix, and say what "
-        "the rules find in them. All of them take a minute or two; needs torch.",
-        epilog="Exit codes: 0 done; 2 torch is missing, a NAME is unknown, or the folder cannot be "
-        "written.",
+        help=spoken(say("train small runs with one fault each, and with its fix")),
+        description=spoken(
+            say(
+                "Train small runs with one fault each, and again with the fix, and print "
+                "what the rules find. All of them together take a minute or two; needs torch."
+            )
+        ),
+        epilog=spoken(
+            say(
+                "Exit codes: 0 done; 2 torch is missing, a NAME is unknown, or the folder "
+                "cannot be written."
+            )
+        ),
     )
     parser.add_argument(
         "names",
         metavar="NAME",
         nargs="*",
-        help="a fault to train; default: all of them. A path before the names is taken for LOGDIR",
+        help=spoken(
+            say(
+                "a fault to train; default: all of them. A path before the names is taken as LOGDIR"
+            )
+        ),
     )
     parser.add_argument(
-        "--logdir", metavar="LOGDIR", help=f"folder for the runs; default: {FOLDER}"
+        "--logdir",
+        metavar="LOGDIR",
+        help=spoken(say("folder for the runs; default: {folder}", folder=FOLDER)),
     )
-    parser.add_argument("--list", action="store_true", help="name the faults, and train nothing")
+    parser.add_argument(
+        "--list", action="store_true", help=spoken(say("list the faults without training"))
+    )
     parser.set_defaults(command=demonstrate, reads_runs=False)
 
 
 def demonstrate(options: argparse.Namespace) -> int:
-    """Train what was asked for, say what became of it, and return the exit code."""
+    """Train the requested demonstrations, report the results, and return the exit code."""
     try:
         # Only this command needs the training side, and torch.
         demonstrations = importlib.import_module("tb_adam_plugin.callback.demo.demonstrations")
@@ -61,13 +77,17 @@ def demonstrate(options: argparse.Namespace) -> int:
     unknown = [name for name in names if name not in known]
     if unknown:
         named = ", ".join(unknown)
-        return refuse(say("no fault is called {names}: adam-debug demo --list", names=named))
+        return refuse(
+            say("unknown fault {names}: adam-debug demo --list shows the names", names=named)
+        )
     log_dir = Path(folder)
     try:
         for name in names:
             if (log_dir / name).exists() and any((log_dir / name).iterdir()):
                 return refuse(
-                    say("{folder} is not empty: name a new one by --logdir", folder=log_dir / name)
+                    say(
+                        "{folder} is not empty: choose another with --logdir", folder=log_dir / name
+                    )
                 )
         for name in names:
             _train_both(demonstrations, known[name], log_dir / name)
@@ -80,7 +100,7 @@ def demonstrate(options: argparse.Namespace) -> int:
 def _folder_and_names(
     options: argparse.Namespace, known: Collection[str]
 ) -> tuple[str, Sequence[str]]:
-    """Return where to train, and what. A path may stand before the names, as --logdir says it."""
+    """Return where to train, and what. A path may precede the names, as given by --logdir."""
     folder, names = options.logdir, options.names
     is_path = names and names[0] not in known and Path(names[0]).name != names[0]
     if folder is None and is_path:
@@ -89,8 +109,8 @@ def _folder_and_names(
 
 
 def _train_both(demonstrations: Any, demonstration: Any, folder: Path) -> None:
-    """Train with the fault and with the fix, and say what became of it."""
-    with warnings.catch_warnings():  # some faults are warned of, and that is the point
+    """Train with the fault and with the fix, and report the result."""
+    with warnings.catch_warnings():  # some faults cause warnings, intentionally
         warnings.simplefilter("ignore", UserWarning)
         losses = demonstrations.train_both(demonstration, folder)
     print(spoken(say("{title}: {text}", title=known(demonstration.title), text=folder)))

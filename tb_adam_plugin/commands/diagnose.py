@@ -20,7 +20,7 @@ from tb_adam_plugin.run_data import Run
 from tb_adam_plugin.serving.json_answers import diagnosis_fields, message_fields, ratio_fields
 
 _TEXT_WIDTH = 100
-# Of more runs a summary comes first.
+# With more runs, a summary comes first.
 MOST_WITHOUT_SUMMARY = 3
 _SEVERITIES: Mapping[Severity, Sentence] = {
     "error": say("error"),
@@ -33,21 +33,27 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add the command and its options."""
     parser = commands.add_parser(
         "diagnose",
-        help="say what is wrong in recorded runs, and what to change",
-        description="Apply the rules to every run below LOGDIR.",
-        epilog="Exit codes: 0 done; 1 --fail-on was given and there is such a finding; "
-        "2 the folder cannot be read, holds no run, or the command was not understood.",
+        help=spoken(say("say what is wrong in recorded runs, and what to change")),
+        description=spoken(say("Apply the rules to every run below LOGDIR.")),
+        epilog=spoken(
+            say(
+                "Exit codes: 0 done; 1 a finding of the --fail-on severity or worse; 2 the folder "
+                "cannot be read, contains no run, or the arguments are invalid."
+            )
+        ),
     )
-    parser.add_argument("logdir", metavar="LOGDIR", nargs="?", help=LOGDIR_HELP)
+    parser.add_argument("logdir", metavar="LOGDIR", nargs="?", help=spoken(LOGDIR_HELP))
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print JSON with the evidence of each finding; default: text",
+        help=spoken(say("print JSON with the evidence of each finding; default: text")),
     )
     parser.add_argument(
         "--fail-on",
         choices=SEVERITIES[:2],
-        help="exit with 1 if a run has a finding of this severity or a worse one; default: never",
+        help=spoken(
+            say("exit with 1 if a run has a finding of this severity or worse; default: never")
+        ),
     )
     parser.set_defaults(command=diagnose)
 
@@ -59,7 +65,7 @@ def diagnose(runs: Sequence[Run], options: argparse.Namespace) -> int:
         name = shown_name(run, options.logdir)
         text = say("{run}: {number} of {count} …", run=name, number=place, count=len(runs))
         with progress.on(text):
-            _ = run.diagnosis  # which is kept
+            _ = run.diagnosis  # it is cached
     if options.json:
         _print_json(runs)
     else:
@@ -87,11 +93,11 @@ def _print_json(runs: Sequence[Run]) -> None:
 
 
 def _print_runs(runs: Mapping[str, Run]) -> None:
-    """Print the findings of runs, by their names; of many a summary first."""
+    """Print the findings of runs, by their names; for many runs, a summary first."""
     if len(runs) > MOST_WITHOUT_SUMMARY:
         _print_summary(runs)
     skipped = [set(run.diagnosis.not_evaluated) for run in runs.values()]
-    # What no run can be asked is said once.
+    # Rules that no run could evaluate are listed once.
     common = set.intersection(*skipped) if len(runs) > 1 else set()
     for name, run in runs.items():
         print_table(run, name, common)
@@ -133,8 +139,8 @@ def print_table(run: Run, name: str, said_later: Collection[NotEvaluated] = ()) 
 
     Args:
         run: The run.
-        name: Of it.
-        said_later: What was not evaluated in any run, which is left out here.
+        name: Its name.
+        said_later: Rules that no run could evaluate, which are left out here.
     """
     findings = run.findings()
     print(spoken(say("{title}: {text}", title=name, text=_counts(run))))
@@ -174,7 +180,7 @@ def _counted(severity: Severity, number: int) -> Sentence:
 
 
 def _print_wrapped(text: str, indent: str, width: int, subsequent_indent: str = "") -> None:
-    """Print a text in lines of at most so many columns."""
+    """Print a text in lines of at most this many columns."""
     for line in wrapped(spoken(text), width - len(indent), subsequent_indent):
         print(indent + line)
 
@@ -201,7 +207,7 @@ def _with_cosine(reading: Reading) -> str:
 
 
 def _print_ratios(ratios: Sequence[TypicalRatio]) -> None:
-    """Print how large the last updates are, each kind of tensor beside what is healthy."""
+    """Print how large the last updates are, each kind of tensor next to its healthy range."""
     if not ratios:
         return
     said = joined(
@@ -216,7 +222,7 @@ def _print_ratios(ratios: Sequence[TypicalRatio]) -> None:
     )
 
 
-# What is said of each kind of tensors.
+# The text for each kind of tensors.
 _RATIOS: Mapping[Kind, Callable[..., Sentence]] = {
     "matrix": lambda **numbers: say("matrices {ratio} (healthy: {low} to {high})", **numbers),
     "embedding": lambda **numbers: say("embeddings {ratio} (healthy: {low} to {high})", **numbers),

@@ -1,4 +1,4 @@
-"""What ``adam-debug`` ends with: 0 where all went well."""
+"""Exit codes of ``adam-debug``: 0 on success."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import sys
 
 from tb_adam_plugin.commands.language import spoken
 
-FAILED = 1  # a run has what --fail-on asks for
-UNUSABLE = 2  # as argparse ends where the command was not understood
+FAILED = 1  # a run has what --fail-on specifies
+UNUSABLE = 2  # same as argparse's for an invalid command
 
 
 def refuse(reason: str) -> int:
-    """Say why a command cannot do what it was asked to, and return the exit code for that."""
+    """Say why a command cannot do what was requested, and return its exit code."""
     warn(reason)
     return UNUSABLE
 
 
 def warn(text: str) -> None:
-    """Say what a command goes on without."""
+    """Warn about what a command leaves out."""
     print(f"adam-debug: {spoken(text)}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""``adam-debug explain``: what a rule or a statistic means, without the network."""
+"""``adam-debug explain``: the meaning of a rule or a statistic, offline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tb_adam_plugin.explanations.explain import column_names, explain_rule, expl
 from tb_adam_plugin.languages.sentences import say
 
 _TEXT_WIDTH = 100
-# Beyond so many columns the cells of a table are not aligned.
+# Wider tables are not aligned.
 _TABLE_WIDTH = 120
 
 
@@ -21,19 +21,26 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add the command and its options."""
     parser = commands.add_parser(
         "explain",
-        help="explain a rule or a statistic",
-        description="Print what a rule or a statistic means, when a rule fires, what to do, and "
-        "the source.",
-        epilog="Exit codes: 0 done; 2 there is no such rule or statistic.",
+        help=spoken(say("explain a rule or a statistic")),
+        description=spoken(
+            say(
+                "Print what a rule or a statistic means, when a rule fires, what to do, and "
+                "the source."
+            )
+        ),
+        epilog=spoken(say("Exit codes: 0 done; 2 the rule or statistic is unknown.")),
     )
     parser.add_argument(
-        "name", metavar="NAME", nargs="?", help="a rule or a statistic; default: list them all"
+        "name",
+        metavar="NAME",
+        nargs="?",
+        help=spoken(say("a rule or a statistic; default: list them all")),
     )
     parser.set_defaults(command=explain, reads_runs=False)
 
 
 def explain(options: argparse.Namespace) -> int:
-    """Print an explanation, or what can be explained, and return the exit code."""
+    """Print an explanation, or a list of what can be explained, and return the exit code."""
     name = options.name
     if name is None:
         _print_names()
@@ -41,7 +48,7 @@ def explain(options: argparse.Namespace) -> int:
     found = explain_rule(name, language()) or explain_statistic(name, language())
     if found is None:
         return refuse(
-            say("no rule or statistic is called {name}: adam-debug explain lists them", name=name)
+            say("unknown rule or statistic {name}: adam-debug explain lists them", name=name)
         )
     print(spoken(say("{name}: {title}", name=found.name, title=found.title)))
     for section in found.sections:
@@ -64,11 +71,11 @@ def _print_names() -> None:
 
 
 def terminal_lines(markdown: str, width: int) -> Iterator[str]:
-    """Yield the lines of Markdown as a terminal shows it.
+    """Yield the lines of Markdown formatted for a terminal.
 
     Args:
         markdown: Paragraphs, lists and tables.
-        width: In columns of a terminal.
+        width: Width of the terminal in columns.
     """
     for place, block in enumerate(markdown.split("\n\n")):
         lines = [spoken(line.replace("**", "").replace("`", "")) for line in block.splitlines()]

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from tb_adam_plugin.commands.exit_codes import refuse
+from tb_adam_plugin.commands.language import spoken
 from tb_adam_plugin.commands.run_names import LOGDIR_HELP, shown_name
-from tb_adam_plugin.languages.sentences import reason_of
+from tb_adam_plugin.languages.sentences import reason_of, say
 from tb_adam_plugin.run_data import Run
 from tb_adam_plugin.untrusted_text import cell_text, printable
 
@@ -21,25 +22,29 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add the command and its options."""
     parser = commands.add_parser(
         "export",
-        help="write recorded statistics to a file",
-        description="Write every statistic of every run below LOGDIR to one file.",
-        epilog="Exit codes: 0 done; 2 the folder cannot be read or the file cannot be written.",
+        help=spoken(say("write recorded statistics to a file")),
+        description=spoken(say("Write every statistic of every run below LOGDIR to one file.")),
+        epilog=spoken(
+            say("Exit codes: 0 done; 2 the folder cannot be read or the file cannot be written.")
+        ),
     )
-    parser.add_argument("logdir", metavar="LOGDIR", nargs="?", help=LOGDIR_HELP)
+    parser.add_argument("logdir", metavar="LOGDIR", nargs="?", help=spoken(LOGDIR_HELP))
     form = parser.add_mutually_exclusive_group(required=True)
     form.add_argument(
-        "--csv", metavar="OUT", help="one row for each run, step and parameter, all statistics"
+        "--csv",
+        metavar="OUT",
+        help=spoken(say("one row for each run, step and parameter, all statistics")),
     )
     form.add_argument(
         "--npz",
         metavar="OUT",
-        help="arrays RUN/step, RUN/parameters and RUN/STATISTIC [steps, parameters]",
+        help=spoken(say("arrays RUN/step, RUN/parameters and RUN/STATISTIC [steps, parameters]")),
     )
     parser.set_defaults(command=export)
 
 
 def export(runs: Sequence[Run], options: argparse.Namespace) -> int:
-    """Write the file that was asked for, and return the exit code."""
+    """Write the requested file, and return the exit code."""
     try:
         if options.csv is not None:
             _write_csv(Path(options.csv), runs, options.logdir)

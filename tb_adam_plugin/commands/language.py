@@ -1,4 +1,4 @@
-"""The language that the commands speak: which one, and a text in it as a terminal shows it."""
+"""The language of the commands, and its text formatted for a terminal."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tb_adam_plugin.languages.sentences import in_language
 from tb_adam_plugin.untrusted_text import printable
 
 VARIABLE = "ADAM_DEBUG_LANG"
-# As POSIX has it: the first one that is set says which language messages are in.
+# POSIX: the first of these that is set determines the language of messages.
 _LOCALES = ("LC_ALL", "LC_MESSAGES", "LANG")
-# A line may break between two Chinese letters, but not before what closes or after what opens.
+# A line may break between two Chinese characters, but not before closing or after opening marks.
 _CLOSES = "，。；：！？、）》」』】%)]}”’…"
 _OPENS = "（《「『【([{“‘"
 _WIDE = r"[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60]"
@@ -26,10 +26,10 @@ _language: ContextVar[str] = ContextVar("language", default=ENGLISH)
 
 
 def preferred(environment: Mapping[str, str]) -> str:
-    """Return the language that a user's environment asks for.
+    """Return the language of a user's environment.
 
     Args:
-        environment: As ``os.environ``: ``ADAM_DEBUG_LANG`` decides, else the locale.
+        environment: Like ``os.environ``: ``ADAM_DEBUG_LANG`` decides, else the locale.
     """
     for name in (VARIABLE, *_LOCALES):
         if environment.get(name):
@@ -39,7 +39,7 @@ def preferred(environment: Mapping[str, str]) -> str:
 
 @contextmanager
 def speaking(language: str) -> Iterator[None]:
-    """Let :func:`spoken` speak a language."""
+    """Set the language of :func:`spoken`."""
     token = _language.set(language)
     try:
         yield
@@ -48,32 +48,32 @@ def speaking(language: str) -> Iterator[None]:
 
 
 def language() -> str:
-    """Return the language that is spoken."""
+    """Return the current language."""
     return _language.get()
 
 
 def spoken(text: str) -> str:
-    """Return a text in the language that is spoken, harmless for a terminal."""
+    """Return a text in the current language, harmless for a terminal."""
     return printable(in_language(text, catalogue(_language.get())))
 
 
 def width_of(text: str) -> int:
-    """Return how many columns of a terminal a text takes: two for each Chinese letter."""
+    """Return a text's width in terminal columns: two for each Chinese character."""
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def padded(text: str, width: int) -> str:
-    """Return a text with spaces after it, so that it takes at least so many columns."""
+    """Pad a text with spaces to at least this many columns."""
     return text + " " * (width - width_of(text))
 
 
 def wrapped(text: str, width: int, subsequent_indent: str = "") -> list[str]:
-    """Return the lines of a text, each of at most so many columns where words allow it.
+    """Return the lines of a text, each within the width if its words allow it.
 
     Args:
-        text: As it is spoken.
-        width: In columns of a terminal.
-        subsequent_indent: What all lines but the first start with.
+        text: The translated text.
+        width: Width in terminal columns.
+        subsequent_indent: Start of all lines but the first.
     """
     if width_of(text) == len(text):
         return textwrap.wrap(text, width, subsequent_indent=subsequent_indent)
@@ -89,7 +89,7 @@ def wrapped(text: str, width: int, subsequent_indent: str = "") -> list[str]:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Cut a text where a line may break; spaces stay at the end of a piece."""
+    """Split a text where a line may break; spaces stay at the end of a piece."""
     piece = ""
     for found in _PIECES.findall(text):
         if piece and not found.isspace() and found[0] not in _CLOSES and _ends(piece, found):
@@ -101,6 +101,6 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _ends(piece: str, following: str) -> bool:
-    """Whether a line may break between two texts: at a space, or beside a Chinese letter."""
+    """Whether a line may break between two texts: at a space, or next to a Chinese character."""
     wide = piece[-1].isspace() or width_of(piece[-1]) == 2 or width_of(following[0]) == 2
     return wide and piece[-1] not in _OPENS

@@ -1,4 +1,4 @@
-"""What a command is at, on a terminal and where it takes long."""
+"""Progress of a command, on a terminal and only if it takes long."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from contextlib import contextmanager
 
 from tb_adam_plugin.commands.language import spoken, width_of
 
-# What is done sooner needs no word.
+# Faster work needs no message.
 PATIENCE = 1.0
 _WIDTH = 79
 _CLEARED = "\r\x1b[K"
 
 
 class Progress:
-    """Shows one line on stderr, if that is a terminal, from a second after the start on."""
+    """Shows one line on stderr, if it is a terminal, starting after a second."""
 
     def __init__(self) -> None:
         """Start; nothing is shown yet."""
@@ -25,7 +25,7 @@ class Progress:
 
     @contextmanager
     def on(self, text: str) -> Iterator[None]:
-        """Show a text while something is done, and take it away afterwards."""
+        """Show a text while something is done, and remove it afterwards."""
         if not sys.stderr.isatty():
             yield
             return
@@ -48,7 +48,7 @@ def _write(text: str) -> None:
 
 
 def _cut(line: str) -> str:
-    """Return a line that does not wrap: what wraps is not taken away again."""
+    """Cut a line to the terminal's width: a wrapped line could not be removed."""
     if width_of(line) <= _WIDTH:
         return line
     while width_of(line) > _WIDTH - 1:

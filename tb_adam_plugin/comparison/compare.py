@@ -1,4 +1,4 @@
-"""Compares runs: settings that differ, losses, the value of a sweep that won, where runs part."""
+"""Compares runs: settings that differ, losses, the best value of a sweep, where runs part."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from tb_adam_plugin.comparison.losses import (
     windows_before,
 )
 from tb_adam_plugin.comparison.parting import Parting, partings
-from tb_adam_plugin.comparison.settings import Setting, differing_settings, repeats
+from tb_adam_plugin.comparison.settings import Setting, repeats, settings_of
 from tb_adam_plugin.comparison.sweep import Sweep, sweep_of
 from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun, in_order
 from tb_adam_plugin.diagnosis.engine.signals import Signals
 
-# Statistics are compared of the best run with so many others: each pair reads all of them.
+# The best run's statistics are compared with this many others: each pair reads all of them.
 MOST_PARTED = 3
 
 
@@ -41,10 +41,9 @@ class RunLoss:
 
     Attributes:
         run: Its name.
-        last_step: The last one of it.
+        last_step: Its last step.
         lack: Why there is no loss to compare, or "".
-        final: The average of its last tenth; NaN if that is not known, infinite if it is not
-            finite.
+        final: The average of its last tenth; NaN if unknown, infinite if it is not finite.
         common: The same up to the last step that all runs have.
         gone_at: The step from which on no loss is finite, or NaN.
     """
@@ -66,9 +65,9 @@ class Pair:
         other: Name of the other one.
         leads: Which of them was ahead when; ``first`` is the best one.
         partings: The statistics in which they part first.
-        parted: Whether these were looked at.
-        gone_at: The step from which on no loss of the other one is finite, where that is why the
-            best one leads at the end; else NaN.
+        parted: Whether the statistics were compared.
+        gone_at: The step from which on no loss of the other one is finite, if that is why the best
+            one leads at the end; else NaN.
     """
 
     best: str
@@ -80,29 +79,31 @@ class Pair:
 
     @property
     def lead(self) -> Lead | None:
-        """The lead that lasts to the end, or None: no difference beyond noise there."""
+        """The lead that lasts to the end, or None if there is no difference beyond noise."""
         return next((lead for lead in self.leads if lead.lasts), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What there is to say of several runs.
+    """The comparison of several runs.
 
     Attributes:
         runs: Their names.
-        settings: Those that differ.
-        losses: Of each run.
+        settings: Settings that differ.
+        same: Settings that are the same in all runs.
+        losses: The loss of each run.
         common_end: The last step that all runs with a loss have; NaN if there are too few losses.
-        best: The run that ends with the lowest loss up to there; "" if that is not known.
-        pairs: The best run beside each of the others; without losses, the first run.
-        sweep: Of one setting, if it is the only one that differs.
-        other_start: Whether the losses are so far apart at first that they may not be the same.
-        repeats: How many groups of runs have the same settings, others beside them: their spread
-            counts as noise.
+        best: The run with the lowest loss there; "" if unknown.
+        pairs: The best run with each of the others; without losses, the first run.
+        sweep: The sweep, if only one setting differs.
+        other_start: Whether the initial losses are too far apart to be comparable.
+        repeats: Number of groups of runs with the same settings, if there are other runs: their
+            spread counts as noise.
     """
 
     runs: tuple[str, ...]
     settings: tuple[Setting, ...]
+    same: tuple[Setting, ...]
     losses: tuple[RunLoss, ...]
     common_end: float
     best: str
@@ -116,13 +117,14 @@ def compare(runs: Mapping[str, RecordedRun], *, parts: bool = True) -> Compariso
     """Compare runs.
 
     Args:
-        runs: What was recorded, by the name that is shown: two or more.
-        parts: Whether to look for where their statistics part, which reads all of them.
+        runs: The recorded runs, by display name: two or more.
+        parts: Whether to find where their statistics part, which reads all of them.
     """
     names = tuple(runs)
     signals = [Signals(in_order(run)) for run in runs.values()]
     with np.errstate(all="ignore"):
-        settings = differing_settings(signals)
+        recorded = settings_of(signals)
+        settings = [setting for setting in recorded if setting.differs]
         groups = repeats(settings, len(names))
         judged = _Judged.of(signals, groups)
         best = judged.best
@@ -136,6 +138,7 @@ def compare(runs: Mapping[str, RecordedRun], *, parts: bool = True) -> Compariso
     return Comparison(
         names,
         tuple(settings),
+        tuple(setting for setting in recorded if not setting.differs and setting.known),
         tuple(
             _run_loss(n, s, judged.losses.get(i))
             for i, (n, s) in enumerate(zip(names, signals, strict=True))
@@ -154,10 +157,10 @@ class _Judged:
     """The losses that can be compared.
 
     Attributes:
-        losses: By the index of the run.
-        borders: Of their windows.
-        share: By which losses differ of runs that are the same.
-        groups: Runs with the same settings, by their index.
+        losses: By index of the run.
+        borders: Borders of their windows.
+        share: Relative difference of the losses of identical runs.
+        groups: Runs with the same settings, by index.
     """
 
     losses: Mapping[int, Losses]
@@ -203,7 +206,8 @@ def _pair(
     parts: bool,
 ) -> Pair:
     first, second = judged.losses.get(best), judged.losses.get(other)
-    # Runs with the same settings may differ in what is not recorded: their spread is no noise then.
+    # Runs with the same settings may differ in something unrecorded: their spread is not noise
+    # then.
     share = LEAST_SHARE if judged.are_same(best, other) else judged.share
     parted = partings(signals[best].run, signals[other].run) if parts else []
     gone, end = math.nan, math.nan
@@ -212,7 +216,7 @@ def _pair(
         gone, end = gone_at(signals[other]), float(judged.borders[-1] - 1)
         if math.isfinite(first.final) and gone <= end:
             both = [signals[best], signals[other]]
-            # The step at which it is lost decides, and not the window that the step falls into.
+            # The step at which it is lost decides, not the window that contains it.
             before = windows_before(both, judged.borders, gone)
             one, two = (averaged(s, before) for s in both)
             found = [*leads_before(one, two, before, share), Lead(True, gone, end, True)]

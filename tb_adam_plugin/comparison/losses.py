@@ -1,11 +1,11 @@
 """Which of two runs did better, from which step on, beyond the noise of their losses.
 
-Losses are averaged over windows of steps, the same ones for both runs. What the loss varies by
-around a line in a window gives the standard error of its average. One run is ahead in a window if
-the averages of this window and its neighbours differ by several standard errors, and by more than
-runs differ that are the same but for their seed: these differ as if one had made some more steps,
-so by what the loss changes within a third of the steps before; by a small share of the loss in any
-case; and by as much as runs with the same settings were seen to differ, where there are any.
+Losses are averaged over windows of steps, the same ones for both runs. The variation of the loss
+around a line within a window gives the standard error of its average. One run is ahead in a window
+if the averages of this window and its neighbours differ by several standard errors, and by more
+than runs that only differ in their seed: these differ as if one had made a few more steps, so by
+the change of the loss within a third of the previous steps; in any case by a small share of the
+loss; and by as much as runs with the same settings did differ, if there are any.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from tb_adam_plugin.arrays import Flags, Float64s
 from tb_adam_plugin.diagnosis.engine.blowup import is_loss_nan
 from tb_adam_plugin.diagnosis.engine.signals import Signals
 
-# So many windows, of so many losses each at least: fewer say little about their own noise.
+# Number of windows, and least number of losses in each: fewer say little about their own noise.
 WINDOWS = 20
 LEAST_LOSSES = 5
 LEAST_WINDOWS = 4
-# A window is judged together with so many on each side.
+# A window is judged together with this many on each side.
 NEIGHBOURS = 2
-# How many standard errors count. The errors of short windows are not known well.
+# Significance in standard errors. The errors of short windows are imprecise.
 STANDARD_ERRORS = 4.0
-# Of 60 pairs of runs of two small tasks that differ in their seed alone none was told apart by
-# these two, at learning rates from 3e-4 to 3e-2.
+# Of 60 pairs of runs of two small tasks that only differ in their seed, these two found no
+# difference, at learning rates from 3e-4 to 3e-2.
 LEAST_SHARE, EARLIER = 0.02, 0.75
-# Runs with the same settings may differ by more than the few that were seen.
+# Runs with the same settings may differ by more than the few observed ones.
 REPEATS_FACTOR = 1.5
-# A lead counts only if it lasts for so many windows.
+# A lead only counts if it lasts for this many windows.
 LASTING_WINDOWS = 2
-# Of so many runs with the same settings each it is known by what seeds differ.
+# With this many runs of each setting, the effect of the seed is known.
 ENOUGH_REPEATS, REPEATED_ERRORS = 3, 3.0
-# Losses of so many windows at the end are the final loss.
+# The final loss is the average over this many windows at the end.
 FINAL_WINDOWS = 2
-# Losses this many times apart at first are hardly the same loss of the same data.
+# Initial losses that differ by this factor are hardly the same loss on the same data.
 OTHER_START = 3.0
 
 # Why a run has no loss to compare.
@@ -55,8 +55,8 @@ class Losses:
         mean: float64 ``[windows]``; infinite where a loss was not finite, NaN where there are too
             few losses.
         error: Standard error of the mean, float64 ``[windows]``.
-        runs: Of how many runs with the same settings it is the average: then the errors are by what
-            these differ.
+        runs: Number of runs with the same settings that it averages: their differences determine
+            the errors.
     """
 
     mean: Float64s
@@ -65,7 +65,7 @@ class Losses:
 
     @property
     def final(self) -> float:
-        """The average of the last windows; NaN if nothing is known there."""
+        """The average of the last windows; NaN if unknown."""
         return float(self.mean[-FINAL_WINDOWS:].mean()) if self.mean.size else float("nan")
 
 
@@ -74,9 +74,9 @@ class Lead:
     """Which of two runs is ahead over a stretch of steps.
 
     Attributes:
-        first: Whether it is the first of the two.
+        first: Whether the first of the two is ahead.
         start: The step from which on it leads.
-        end: The step up to which it does; the last one that both have, if it still leads.
+        end: The step up to which it leads; the last common one, if it still leads.
         lasts: Whether it leads to the end.
     """
 
@@ -87,19 +87,19 @@ class Lead:
 
 
 def lack_of(signals: Signals) -> Lack:
-    """Say why the loss of a run cannot be compared, or ""."""
+    """Return why the loss of a run cannot be compared, or ""."""
     if signals.has_surrogate_loss:
         return "surrogate"
     return "" if signals.has_loss or is_loss_nan(signals).any() else "no loss"
 
 
 def common_windows(runs: Sequence[Signals]) -> Float64s:
-    """Return the borders of windows over the steps that all of some runs have losses of.
+    """Return the borders of windows over the steps at which all runs have losses.
 
-    A run whose loss is no longer finite at its end counts as one that would have gone on so.
+    A run whose loss is no longer finite at its end is assumed to have continued like that.
 
     Returns:
-        Ascending steps; empty where there are too few losses.
+        Ascending steps; empty if there are too few losses.
     """
     known = [_steps_with_loss(signals) for signals in runs]
     ends = [
@@ -120,15 +120,15 @@ def common_windows(runs: Sequence[Signals]) -> Float64s:
 
 
 def windows_before(runs: Sequence[Signals], borders: Float64s, end: float) -> Float64s:
-    """Return the borders of windows over the common steps before one, by all losses there.
+    """Return the borders of windows over the common steps before one, using all losses there.
 
     Args:
-        runs: Whose losses are compared.
-        borders: Of windows over all common steps.
+        runs: The runs whose losses are compared.
+        borders: Borders of windows over all common steps.
         end: The step before which the last window ends.
 
     Returns:
-        Ascending steps; empty where there are too few losses.
+        Ascending steps; empty if there are too few losses.
     """
     start = borders[0]
     known = [_steps_with_loss(signals) for signals in runs]
@@ -161,7 +161,7 @@ def gone_at(signals: Signals) -> float:
 
 
 def final_loss(signals: Signals) -> float:
-    """The average of the last tenth of a run's losses; infinite where they are not finite."""
+    """The average of the last tenth of a run's losses; infinite if they are not finite."""
     borders = common_windows([signals])
     if not borders.size:
         return float("inf") if _is_gone(signals) else float("nan")
@@ -173,7 +173,7 @@ def averaged(signals: Signals, borders: Float64s) -> Losses:
 
     Args:
         signals: The run.
-        borders: Steps at which windows begin, and the one at which the last ends, ascending.
+        borders: Steps at which windows start, and the one at which the last ends, ascending.
     """
     loss = signals.column("loss").copy()
     gone = np.isinf(loss) | is_loss_nan(signals)
@@ -196,7 +196,7 @@ def averaged(signals: Signals, borders: Float64s) -> Losses:
 
 
 def _standard_error(steps: Float64s, values: Float64s) -> float:
-    """The standard error of the mean, where neighbours may be alike."""
+    """The standard error of the mean of possibly correlated neighbours."""
     at = steps - steps.mean()
     residuals = values - values.mean() - at * (at @ values) / max(float(at @ at), 1e-300)
     total = float(residuals @ residuals)
@@ -208,17 +208,17 @@ def _standard_error(steps: Float64s, values: Float64s) -> float:
 
 
 def least_difference(first: Losses, second: Losses, share: float) -> Float64s:
-    """By how much the averages of two runs must differ, float64 ``[windows]``.
+    """How much the averages of two runs must differ, float64 ``[windows]``.
 
     Args:
         first: One run.
         second: The other one.
-        share: Of the loss, by which runs differ that are the same.
+        share: Relative difference of the losses of identical runs.
     """
     lower = np.minimum(np.abs(first.mean), np.abs(second.mean))
     errors = np.sqrt(_around(first.error**2 + second.error**2) / _counts(first.mean.size))
     if min(first.runs, second.runs) >= ENOUGH_REPEATS:
-        seeds = _around(np.hypot(first.error, second.error))  # which windows have in common
+        seeds = _around(np.hypot(first.error, second.error))  # shared by neighbouring windows
         return REPEATED_ERRORS * seeds + LEAST_SHARE * lower
     change = (_change_nearby(first.mean) + _change_nearby(second.mean)) / 2
     return STANDARD_ERRORS * errors + np.maximum(share * lower, change)
@@ -232,13 +232,13 @@ def _around(values: Float64s) -> Float64s:
 
 
 def _counts(windows: int) -> Float64s:
-    """How many windows are averaged around each."""
+    """Number of windows averaged around each."""
     counted: Float64s = np.convolve(np.ones(windows), np.ones(2 * NEIGHBOURS + 1))
     return counted[NEIGHBOURS : NEIGHBOURS + windows]
 
 
 def _change_nearby(mean: Float64s) -> Float64s:
-    """By how much a loss changes between :data:`EARLIER` of the steps and so much later."""
+    """Change of a loss between :data:`EARLIER` of the steps and as much later."""
     smooth, window = _around(mean), np.arange(mean.size) + 0.5
     nearby = (np.interp(at, window, smooth) for at in (EARLIER * window, window / EARLIER))
     return np.asarray(np.maximum(*(np.abs(loss - smooth) for loss in nearby)))
@@ -250,12 +250,12 @@ def leads(first: Losses, second: Losses, borders: Float64s, share: float) -> lis
     Args:
         first: One run.
         second: The other one, over the same windows.
-        borders: Of the windows.
-        share: Of the loss, by which runs differ that are the same.
+        borders: Borders of the windows.
+        share: Relative difference of the losses of identical runs.
     """
     ahead = np.zeros(first.mean.size, np.int8)  # 1 is the first run, -1 the second
     finite = np.isfinite(first.mean) & np.isfinite(second.mean)
-    # What is not finite stays so, or is a single loss: the windows before it are judged alone.
+    # A non-finite loss stays so, or is a single one: the windows before it are judged separately.
     for part in _runs_of(finite):
         one, other = (Losses(x.mean[part], x.error[part], x.runs) for x in (first, second))
         distance = other.mean - one.mean
@@ -272,7 +272,7 @@ def leads(first: Losses, second: Losses, borders: Float64s, share: float) -> lis
 
 
 def leads_before(first: Losses, second: Losses, borders: Float64s, share: float) -> list[Lead]:
-    """Return as :func:`leads` does, of windows that end before a loss stops being finite."""
+    """Like :func:`leads`, for windows that end before a loss stops being finite."""
     if not borders.size:
         return []
     return [replace(lead, lasts=False) for lead in leads(first, second, borders, share)]
@@ -284,7 +284,7 @@ def _runs_of(holds: Flags) -> list[slice]:
 
 
 def _fill_gaps(ahead: npt.NDArray[np.int8]) -> None:
-    """Let a run that was ahead, and is again after a few windows, be so between."""
+    """Let a run that is ahead before and after a few windows be ahead in them, too."""
     known = np.flatnonzero(ahead)
     for a, b in zip(known[:-1].tolist(), known[1:].tolist(), strict=True):
         if ahead[a] == ahead[b] and b - a <= NEIGHBOURS + 1:
@@ -305,10 +305,10 @@ def _stretches(holds: Flags, borders: Float64s, first: bool) -> list[Lead]:
 
 
 def share_of_repeats(repeats: Sequence[Sequence[Losses]]) -> float:
-    """Return by what share of the loss runs end apart that have the same settings.
+    """Return the relative difference of the final losses of runs with the same settings.
 
     Args:
-        repeats: Runs that have the same settings, in groups.
+        repeats: Runs with the same settings, in groups.
 
     Returns:
         At least :data:`LEAST_SHARE`.

@@ -1,4 +1,4 @@
-"""In which tensors and statistics two runs part first, beyond what these vary by themselves."""
+"""In which tensors and statistics two runs part first, beyond the statistics' own variation."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from tb_adam_plugin.arrays import Float64s, Indices
 from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
 from tb_adam_plugin.schema import STATISTIC_BY_NAME, STATISTICS
 
-# Differences that count: so many times what a statistic varies by from record to record ...
+# Significant differences: this many times a statistic's variation from record to record ...
 OWN_VARIATION = 6.0
-# ... and so much in any case: of statistics over decades in decades, a factor of 2. In 32 of 36
-# pairs of small runs that differ in their seed alone nothing does.
+# ... and at least this much: in decades for statistics over decades, a factor of 2. In 32 of 36
+# pairs of small runs that only differ in their seed, nothing exceeds it.
 LEAST = {"log": 0.3, "fraction": 0.2, "cosine": 0.3}
 # Tensors of fewer elements differ by chance.
 LEAST_ELEMENTS = 64
-# Over so many common records all values of one run lie that far above all of the other's.
+# For this many common records, all values of one run are that far above all of the other's.
 LASTING = 5
 LEAST_RECORDS = LASTING
-# Records are thinned to so many, densely at first: that is where runs part.
+# Records are thinned to this many, more densely at first, because that is where runs part.
 MOST_RECORDS = 300
 MOST_PARTINGS = 5
-# What says how it was measured, and not how training goes.
+# Statistics about the measurement, not about the training.
 _LEFT_OUT = (
     "update_rms_standard_error", "update_rounding_error", "exp_avg_rounding_error",
     "exp_avg_sq_rounding_error",
@@ -37,9 +37,9 @@ class Parting:
 
     Attributes:
         statistic: Its name.
-        step: The first step at which they differ in it.
-        parameters: The tensors in which they differ there, the most different one first.
-        first: The value of that one in the first run.
+        step: The first step at which it differs.
+        parameters: The tensors in which it differs there, the most different one first.
+        first: The value of that tensor in the first run.
         second: The value in the second run.
     """
 
@@ -67,7 +67,7 @@ def partings(first: RecordedRun, second: RecordedRun) -> list[Parting]:
         second: The other one.
 
     Returns:
-        At most :data:`MOST_PARTINGS`; none where the runs have too few steps in common.
+        At most :data:`MOST_PARTINGS`; empty if the runs have too few common steps.
     """
     steps = common_steps(first, second)
     columns = {name: column for column, name in enumerate(second.names)}
@@ -93,8 +93,11 @@ def partings(first: RecordedRun, second: RecordedRun) -> list[Parting]:
 
 
 def _values(run: RecordedRun, name: str, rows: Indices, columns: Indices) -> Float64s:
-    values: Float64s = run.statistics[name][np.ix_(rows, columns)].astype(np.float64)
-    return values
+    statistic = run.statistic(name)
+    found = np.empty((rows.size, columns.size))
+    for place, row in enumerate(rows.tolist()):  # a few of thousands
+        found[place] = statistic[row, columns]
+    return found
 
 
 def _parting(
@@ -122,7 +125,7 @@ def _parting(
 
 
 def _on_scale(values: Float64s, scale: str) -> Float64s:
-    """Values on the scale on which they are compared; NaN where nothing is known, or zero."""
+    """Values on the scale on which they are compared; NaN if unknown, or zero."""
     if scale != "log":
         return np.where(np.isfinite(values), values, np.nan)
     with np.errstate(all="ignore"):
@@ -131,7 +134,7 @@ def _on_scale(values: Float64s, scale: str) -> Float64s:
 
 
 def _own_variation(first: Float64s, second: Float64s) -> Float64s:
-    """By how much values vary from record to record, the larger one of both runs ``[columns]``."""
+    """Variation of values from record to record, the larger one of both runs, ``[columns]``."""
     jumps = [np.abs(np.diff(values, axis=0)) for values in (first, second)]
     with np.errstate(all="ignore"):
         # A normal distribution's standard deviation, from the median of differences of two.
@@ -148,7 +151,7 @@ def _median(values: Float64s) -> Float64s:
 
 
 def _distance(first: Float64s, second: Float64s) -> Float64s:
-    """How far all values of two runs lie apart over some records from each on; NaN if unknown."""
+    """Least distance between two runs' values over some records from each on; NaN if unknown."""
     mine, theirs = (sliding_window_view(values, LASTING, axis=0) for values in (first, second))
     above = mine.min(axis=-1) - theirs.max(axis=-1)
     below = theirs.min(axis=-1) - mine.max(axis=-1)

@@ -1,4 +1,4 @@
-"""What runs were set up with, and in what these settings differ."""
+"""The settings of runs, and which of them differ."""
 
 from __future__ import annotations
 
@@ -15,23 +15,26 @@ from tb_adam_plugin.diagnosis.engine.signals import Signals
 from tb_adam_plugin.diagnosis.engine.wording import decay, number, percent, step
 from tb_adam_plugin.languages.sentences import joined, say
 
-# Learning rates and other numbers that are so close, relatively, are one.
+# Relative tolerance within which learning rates and other numbers are equal.
 SAME = 1e-6
-# Schedules are one where the shares of their peaks are never further apart; and constant, likewise.
+# Schedules are equal, or constant, if the shares of their peaks never differ by more than this.
 SAME_SHAPE = 0.02
-# Initial weights are the same numbers where their RMS is so close in every tensor, and of one
-# scale where its median is.
+# Initial weights are the same numbers if their RMS is this close in every tensor, and have the same
+# scale if its median is.
 SAME_NUMBERS, SAME_SCALE = 1e-5, 0.05
-# How the optimizer is computed, and what schedulers write into it: its learning rate says more.
+# Implementation choices, and what schedulers write: the learning rate itself says more.
 _NOT_SETTINGS = {
     "foreach", "fused", "capturable", "differentiable", "maximize", "initial_lr", "max_lr",
     "min_lr", "base_momentum", "max_momentum",
 }  # fmt: skip
 _DECAYS = ("beta1", "beta2", "beta3", "alpha", "momentum", "dampening", "nu1", "nu2")
-# What no one has set, or what says only how long a run is: runs that differ in these alone have the
-# same settings.
+# Settings that no one has set, or that only tell the length of a run: runs that only differ in
+# these have the same settings.
 LENGTH, INITIAL_WEIGHTS = "steps", "initial_weights"
 OF_NO_SETTING = (LENGTH, INITIAL_WEIGHTS)
+
+# What a run does not have.
+_NONE = "–"
 
 _Item = TypeVar("_Item")
 
@@ -41,11 +44,11 @@ class Setting:
     """One setting of several runs.
 
     Attributes:
-        name: Of a hyperparameter or an option, or one of ours.
-        label: What it is called in a table.
-        values: What it is in each run, in words.
-        numbers: The same where it is a number; else NaN.
-        same_as: For each run the index of the first one that has the same.
+        name: Name of a hyperparameter or an option, or one of ours.
+        label: Its name in a table.
+        values: Its value in each run, in words.
+        numbers: The same if it is a number; else NaN.
+        same_as: For each run the index of the first one with the same value.
     """
 
     name: str
@@ -56,12 +59,22 @@ class Setting:
 
     @property
     def differs(self) -> bool:
-        """Whether the runs do not all have the same."""
+        """Whether the runs have different values."""
         return len(set(self.same_as)) > 1
+
+    @property
+    def known(self) -> str:
+        """The first value that a run has, or "" if no run has one."""
+        return next((value for value in self.values if value != _NONE), "")
 
 
 def differing_settings(runs: Sequence[Signals]) -> list[Setting]:
-    """Return the settings in which runs differ; of what was not recorded, as the batch, nothing."""
+    """Return the settings in which runs differ."""
+    return [setting for setting in settings_of(runs) if setting.differs]
+
+
+def settings_of(runs: Sequence[Signals]) -> list[Setting]:
+    """Return the settings of runs; unrecorded ones, such as the batch, are missing."""
     found = [_optimizer(runs), _lr(runs), _schedule(runs), *_hyperparameters(runs)]
     found += [
         *_options(runs),
@@ -70,11 +83,11 @@ def differing_settings(runs: Sequence[Signals]) -> list[Setting]:
         _initial_weights(runs),
         _length(runs),
     ]
-    return [setting for setting in found if setting is not None and setting.differs]
+    return [setting for setting in found if setting is not None]
 
 
 def repeats(settings: Sequence[Setting], count: int) -> list[list[int]]:
-    """Return the runs that differ in no setting, each group of two or more by their indices."""
+    """Return groups of two or more runs with the same settings, by index."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for run in range(count):
         key = tuple(s.same_as[run] for s in settings if s.name not in OF_NO_SETTING)
@@ -104,7 +117,7 @@ def _optimizer(runs: Sequence[Signals]) -> Setting:
 
 
 def _lr(runs: Sequence[Signals]) -> Setting | None:
-    """The highest learning rates, of each group."""
+    """The highest learning rate of each group."""
     peaks = [_peaks(signals) for signals in runs]
     if not any(of_run for of_run in peaks):
         return None
@@ -134,7 +147,7 @@ def _hyperparameters(runs: Sequence[Signals]) -> list[Setting]:
 
 
 def _hyperparameter(name: str, runs: Sequence[Signals]) -> Setting:
-    """A setting of each group; of one that changes, as where momentum is cycled, both ends."""
+    """A setting of each group; for one that changes, such as a cycled momentum, both ends."""
     keys: list[tuple[tuple[float, ...], ...]] = []
     for signals in runs:
         of_group = signals.run.hyperparameters.get(name, np.empty((0, 0))).T
@@ -144,9 +157,9 @@ def _hyperparameter(name: str, runs: Sequence[Signals]) -> Setting:
     shown = decay if name in _DECAYS else _shown
     values = [" / ".join(" → ".join(map(shown, ends)) for ends in of_run) for of_run in keys]
     numbers = [k[0][0] if len(k) == 1 and len(k[0]) == 1 else math.nan for k in keys]
-    # What an optimizer does not have is 0.
+    # A setting that an optimizer does not have is 0.
     same = [() if key == ((0.0,),) else key for key in keys]
-    return _setting(name, name, [value or "–" for value in values], numbers, same)
+    return _setting(name, name, [value or _NONE for value in values], numbers, same)
 
 
 def _rounded(value: float) -> float:
@@ -160,7 +173,7 @@ def _shown(value: float) -> str:
 
 
 def _schedule(runs: Sequence[Signals]) -> Setting | None:
-    """The shape of the learning rate of the main group, whatever its height."""
+    """The shape of the main group's learning rate, regardless of its height."""
     if not all(math.isfinite(signals.peak_lr) and signals.peak_lr > 0 for signals in runs):
         return None
     start = max(float(signals.steps[0]) for signals in runs)
@@ -180,7 +193,7 @@ def _filled(values: Float64s) -> Float64s:
 
 
 def _shape(signals: Signals) -> str:
-    """Say how a learning rate changes."""
+    """Describe how a learning rate changes."""
     lr, peak, warmup = _filled(signals.lr), signals.peak_lr, signals.warmup_end
     if signals.is_warming_up:
         return say("warm-up, not over at step {step}", step=step(signals.run.last_step))
@@ -196,7 +209,7 @@ def _shape(signals: Signals) -> str:
     return joined(parts, ", ")
 
 
-# --- what is no number ------------------------------------------------------------------------
+# --- settings that are not numbers ------------------------------------------------------------
 
 
 def _options(runs: Sequence[Signals]) -> list[Setting]:
@@ -211,8 +224,10 @@ def _options(runs: Sequence[Signals]) -> list[Setting]:
             tuple(dict.fromkeys(g.options.get(name) for g in signals.run.groups))
             for signals in runs
         ]
-        values = [" / ".join("–" if o is None else str(o) for o in options) for options in of_runs]
-        # What an optimizer does not have is off.
+        values = [
+            " / ".join(_NONE if o is None else str(o) for o in options) for options in of_runs
+        ]
+        # An option that an optimizer does not have is off.
         keys = [tuple(dict.fromkeys(option or None for option in options)) for options in of_runs]
         found.append(_setting(name, name, values, None, keys))
     return found
@@ -237,7 +252,7 @@ def _types(runs: Sequence[Signals]) -> Setting:
 
 
 def _initial_weights(runs: Sequence[Signals]) -> Setting | None:
-    """Whether the weights began as the same numbers, and how large; None if not known."""
+    """Whether the initial weights are the same numbers, and their size; None if unknown."""
     first = [_first_rms(signals) for signals in runs]
     if not all(first):
         return None
@@ -257,13 +272,12 @@ def _initial_weights(runs: Sequence[Signals]) -> Setting | None:
 
 
 def _first_rms(signals: Signals) -> Mapping[str, float]:
-    """RMS of each weight before the first step, by name; empty where that is not known."""
+    """RMS of each weight before the first step, by name; empty if unknown."""
     run = signals.run
-    values = run.statistics.get("weight_rms")
-    if values is None or not run.step.size or run.step[0] > 1:
+    if "weight_rms" not in run.statistics or not run.step.size or run.step[0] > 1:
         return {}
     chosen: Indices = run.weights_or_matrices
-    row = values[0, chosen]
+    row = run.statistic("weight_rms")[0, chosen]
     return {
         run.names[i]: float(rms)
         for i, rms in zip(chosen.tolist(), row.tolist(), strict=True)
@@ -283,7 +297,7 @@ def _length(runs: Sequence[Signals]) -> Setting:
 
 
 def _classes(items: Sequence[_Item], are_same: Callable[[_Item, _Item], bool]) -> list[int]:
-    """For each item the index of the first one that is the same."""
+    """For each item the index of the first equal one."""
     found: list[int] = []
     for place, item in enumerate(items):
         earlier = (i for i in dict.fromkeys(found) if are_same(items[i], item))

@@ -1,4 +1,4 @@
-"""Which value of a sweep won, and whether it stands at the edge of what was tried."""
+"""Which value of a sweep won, and whether it is at the edge of the range tried."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tb_adam_plugin.arrays import Float64s
 from tb_adam_plugin.comparison.losses import Losses, leads
 from tb_adam_plugin.comparison.settings import OF_NO_SETTING, Setting
 
-# Of fewer values every one stands at an edge.
+# With fewer values, every one is at an edge.
 LEAST_VALUES = 3
 
 Edge = Literal["", "smallest", "largest"]
@@ -25,12 +25,11 @@ class Sweep:
 
     Attributes:
         setting: Its name.
-        values: The values that were tried, ascending, in words.
-        finals: The final loss with each of them, averaged over runs; infinite if one has none that
-            is finite.
+        values: The values tried, ascending, in words.
+        finals: The final loss for each value, averaged over runs; infinite if none is finite.
         best: Index of the value with the lowest loss.
-        ties: Indices of the values that are not told apart from it.
-        edge: Where the best value and all its ties stand among what was tried.
+        ties: Indices of the values that are not significantly different.
+        edge: Where the best value and all its ties are in the range tried.
     """
 
     setting: str
@@ -47,13 +46,13 @@ def sweep_of(
     borders: Float64s,
     share: float,
 ) -> Sweep | None:
-    """Return the sweep that runs are, None if they are none.
+    """Return the sweep that the runs form, or None.
 
     Args:
-        settings: Those in which the runs differ.
-        losses: By the index of the run.
-        borders: Of their windows.
-        share: By which losses differ of runs that are the same.
+        settings: Settings in which the runs differ.
+        losses: By index of the run.
+        borders: Borders of their windows.
+        share: Relative difference of the losses of identical runs.
     """
     swept = [setting for setting in settings if setting.name not in OF_NO_SETTING]
     if len(swept) != 1 or not losses:
@@ -84,7 +83,7 @@ def sweep_of(
 
 
 def _average(losses: Sequence[Losses]) -> Losses:
-    """Return the losses of one value: those of all runs that had it."""
+    """Return the losses of one value, averaged over all runs that had it."""
     means = np.array([of_run.mean for of_run in losses])
     errors = np.array([of_run.error for of_run in losses])
     count = len(losses)
@@ -95,7 +94,7 @@ def _average(losses: Sequence[Losses]) -> Losses:
 
 
 def _edge(best: int, ties: Sequence[int], count: int) -> Edge:
-    """Where the best value stands, unless one that is as good stands further inside."""
+    """Where the best value is, unless an equally good one is further inside."""
     if any(0 < tie < count - 1 for tie in ties):
         return ""
     return {0: "smallest", count - 1: "largest"}.get(best, "")  # type: ignore[return-value]

@@ -23,7 +23,7 @@ def shown_loss(loss: float) -> str:
 def about_loss(loss: RunLoss) -> str:
     """Say why the loss of a run is not compared, or where it was lost; "" if it is compared."""
     if loss.lack == "no loss":
-        return say("no loss was recorded: debug.record(loss=loss)")
+        return say("no loss was recorded: call debug.record(loss=loss)")
     if loss.lack == "surrogate":
         return say("a surrogate loss does not measure progress and is not compared")
     if math.isfinite(loss.gone_at):
@@ -32,7 +32,7 @@ def about_loss(loss: RunLoss) -> str:
 
 
 def about_losses(found: Comparison) -> str:
-    """Say what the losses of all runs allow to say."""
+    """Say what can be concluded from the losses of all runs."""
     compared = [loss for loss in found.losses if not loss.lack]
     if len(compared) < 2:
         return say("Fewer than two of these runs have a loss that can be compared.")
@@ -42,8 +42,8 @@ def about_losses(found: Comparison) -> str:
         return say("No run ends with a finite loss.")
     texts = [
         say(
-            "Losses up to step {step}, averaged over windows; a difference counts if it is larger "
-            "than the noise of the loss and than what seeds usually make.",
+            "Losses up to step {step}, averaged over windows; a difference counts if it exceeds "
+            "both the noise of the loss and the usual difference between seeds.",
             step=step(found.common_end),
         )
     ]
@@ -103,7 +103,7 @@ def _was_ahead(lead: Lead, pair: Pair) -> str:
 
 
 def about_sweep(sweep: Sweep) -> str:
-    """Say which value of a sweep won, and where to go on."""
+    """Say which value of a sweep won, and where to continue."""
     value, name = sweep.values[sweep.best], sweep.setting
     ties = [sweep.values[i] for i in sweep.ties]
     if len(ties) == len(sweep.values) - 1:
@@ -119,14 +119,14 @@ def about_sweep(sweep: Sweep) -> str:
     else:
         best = say("The best {name} is {value}.", name=name, value=value)
     if sweep.edge == "largest":
-        return joined([best, say("It is the largest that was tried: try a larger one.")])
+        return joined([best, say("It is the largest value tried: try a larger one.")])
     if sweep.edge == "smallest" and value != "0":
-        return joined([best, say("It is the smallest that was tried: try a smaller one.")])
+        return joined([best, say("It is the smallest value tried: try a smaller one.")])
     return best
 
 
 def about_parting(parting: Parting, pair: Pair) -> str:
-    """Say in which tensors two runs part in a statistic, the run first that :func:`verdict` is."""
+    """Say in which tensors a statistic parts, naming the runs in the order of :func:`verdict`."""
     statistic = STATISTIC_BY_NAME[parting.statistic]
     gaps = {
         "step": step(parting.step),
@@ -163,11 +163,11 @@ def _names_other_first(pair: Pair) -> bool:
 
 
 def about_partings(pair: Pair) -> str:
-    """Say that statistics do not part, or that they were not looked at; "" if they do."""
+    """Say that statistics do not part, or were not compared; "" if they do."""
     if pair.partings:
         return ""
     if not pair.parted:
         return say(
-            "The statistics of the other runs were not compared: name fewer runs to see them."
+            "The statistics of the other runs were not compared: compare fewer runs to see them."
         )
-    return say("No statistic differs beyond what it varies by itself at common recorded steps.")
+    return say("At common recorded steps no statistic differs by more than its own variation.")

@@ -1,4 +1,4 @@
-"""Findings beside the compass: which one says more than its needle, or the opposite."""
+"""Findings that override the compass: those that say more than its needle, or the opposite."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def first_to_see(
     *,
     at_run: bool = False,
 ) -> str:
-    """Return the title of the finding to see before a needle is read, or "" where it may be read.
+    """Return the title of the finding to see before the needle, or "" if the needle can be read.
 
     Args:
-        factor: Where the needle is, learning rate over the best one; NaN where it is silent.
-        findings: What the rules say.
-        rules: That they are of.
+        factor: The needle, learning rate over the best one; NaN if there is no reading.
+        findings: The findings of the rules.
+        rules: The rules that they come from.
         signals: The run.
-        at_run: Whether it is read of the same weights as the findings are about.
+        at_run: Whether the needle is about the same weights as the findings.
     """
     of = {rule.id: rule for rule in rules}
     too_low = factor < 1 / thresholds.ABOUT_RIGHT
@@ -39,7 +39,7 @@ def first_to_see(
             rule.moves_lr == "up" and factor > 0 and not too_low
         )
         doubted = at_run and rule.id == "lr_too_high" and right
-        # Why a needle is silent would contradict what says that steps are too short.
+        # The reason for a missing reading would contradict a finding that steps are too short.
         silent = rule.id == "lr_too_low" and not factor > 0
         if alarm or opposite or doubted or silent:
             return _root_of(finding, findings).title
@@ -47,11 +47,11 @@ def first_to_see(
 
 
 def _has_ended(finding: Finding, rule: Rule, signals: Signals) -> bool:
-    """Whether a question is about what is over; what is about a setting does not end."""
+    """Whether a question is about something that has ended; a setting does not end."""
     over = finding.severity == "info" and is_over(finding.last_step, signals.run)
     return over and not rule.once
 
 
 def _root_of(finding: Finding, findings: Sequence[Finding]) -> Finding:
-    """The finding that it is a consequence of, which is listed before it, or itself."""
+    """The finding that this one is a consequence of, which is listed before it, or itself."""
     return next((other for other in findings if other.rule == finding.consequence_of), finding)

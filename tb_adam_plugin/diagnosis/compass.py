@@ -1,15 +1,15 @@
 """The learning-rate compass: how far a learning rate is from the best one, roughly.
 
-Towards "too low" it is the cosine of exp_avg and the next gradient: gradients that agree say that
-steps could be longer. Towards "too high" that cosine says nothing, so that the size of the first
-updates has the say; :data:`COSINES` and :data:`.engine.first_steps.PATHS` are the calibration
-behind both. Where the gain ratio was recorded, it is a second needle, which sees both sides and
-owes nothing to the first.
+Towards "too low" it uses the cosine of exp_avg and the next gradient: if gradients agree, steps
+could be longer. Towards "too high" that cosine is uninformative, so the size of the first updates
+decides; :data:`COSINES` and :data:`.engine.first_steps.PATHS` are the calibration of both. If the
+gain ratio was recorded, it is a second needle, which sees both sides and is independent of the
+first.
 
-A cosine near 0 is that of the best learning rate, and that of small batches at any. So the needle
-rests where other numbers do not bear it out, where a finding beside it says what is wrong or points
-the other way, and where there are too few records: no reading is better than a wrong one. It is
-about the peak of a schedule: at a learning rate that has decayed gradients agree for other reasons.
+A cosine near 0 occurs at the best learning rate, and with small batches at any. So there is no
+reading if other numbers do not confirm it, if a finding says what is wrong or points the other way,
+or if there are too few records: no reading is better than a wrong one. It refers to the peak of a
+schedule: at a decayed learning rate, gradients agree for other reasons.
 """
 
 from __future__ import annotations
@@ -32,41 +32,41 @@ from .engine.rule import Finding, Rule
 from .engine.signals import COSINE, RATIO, Signals
 from .engine.windows import count_windows
 
-# Median cosine of exp_avg and the next gradient at the end of runs with a learning rate so many
-# times the usual one: Adam, AdamW, AMSGrad and NAdam on the tasks of the laboratory's tuning half.
-# Above the best one it says nothing more. Near the medians, and such that most readings are within
-# half a decade.
+# Median cosine of exp_avg and the next gradient at the end of runs, by the learning rate as a
+# multiple of the usual one: Adam, AdamW, AMSGrad and NAdam on the tasks of the laboratory's tuning
+# half. Above the best one it says nothing more. Close to the medians, chosen so that most readings
+# are within half a decade.
 TASKS = 26
 COSINES = (0.0, 0.04, 0.12, 0.25, 0.58, 0.88)
 FACTORS = (1.0, 1 / 2, 1 / 3, 1 / 10, 1 / 30, 1 / 100)
-# How far off four of five runs of the laboratory's two halves were whose needle stood there, each
-# distance with the same weight: 117 runs "about right", and 9, 7, 10 and 8 below. The lowest that
-# was tried is a hundredth. Of readings of "too high" there are too few.
+# Error of four in five runs of the laboratory's two halves with this reading, each distance with
+# the same weight: 117 runs "about right", and 9, 7, 10 and 8 below. The lowest rate tried is a
+# hundredth. There are too few readings of "too high".
 LIKELY = {1.0: (1 / 3, 3.0), 3.0: (1 / 30, 1 / 2), 10.0: (1 / 100, 1 / 10), 30.0: (1 / 100, 1 / 30)}
-# Below it gradients turn back. Healthy: from -0.14; a discriminator of a GAN: -0.5 to -0.7.
+# Below it, gradients turn back. Healthy: from -0.14; a discriminator of a GAN: -0.5 to -0.7.
 LEAST_COSINE = -0.25
-# Gain ratio, likewise, of 17 other tasks. Further off it differs too little from run to run. More
-# than this is the promise of a gradient that was clipped, or a coarse loss.
+# The same for the gain ratio, of 17 other tasks. Further off, it differs too little from run to
+# run. A larger value comes from a clipped gradient, or a coarse loss.
 GAIN_RATIOS = (0.59, 0.68, 0.84, 0.93, 0.966)
 GAIN_FACTORS = (10.0, 3.0, 1.0, 1 / 3, 1 / 10)
 GAIN_MOST = 1.1
 WINDOWS = 9
-# What the update-to-weight ratio has to be for a reading of "about right", and how far the weights
-# may have grown by then. Healthy: 8e-4 to 1.2e-2, and by up to 2.6.
+# Range of the update-to-weight ratio for a reading of "about right", and the largest growth of the
+# weights by then. Healthy: 8e-4 to 1.2e-2, and by up to 2.6.
 RATIOS = (7e-4, 1.2e-2)
 GROWTH = 3.0
-# By so much they have grown after so many steps, and by the root of them after others. A tenth of
-# the learning rate of a language model, whose cosine is about 0 at any: by 0.01 after 600 steps and
-# 0.07 after 2,000; at the usual one by 0.48 and 0.84.
+# Least growth after this many steps, scaled by the square root of the step count. A tenth of the
+# learning rate of a language model, whose cosine is about 0 at any: 0.01 after 600 steps and 0.07
+# after 2,000; at the usual one 0.48 and 0.84.
 LEAST_GROWTH, LEAST_GROWTH_STEPS = 0.05, 300.0
-# For "f times too low" it has to be below so much over the root of f: where gradients agree, a step
-# is longer for the same learning rate. 100 times too low: up to 3.4e-4.
+# For "f times too low" it must be below this over the root of f: where gradients agree, a step is
+# longer for the same learning rate. 100 times too low: up to 3.4e-4.
 RATIO_TOO_LOW = 5e-3
-# Points of the history of a block.
+# Number of points in a block's history.
 COLUMNS = 24
 
 NO_READING = say("no reading")
-# Why.
+# Reasons for a missing reading.
 TURNS_BACK = say(
     "gradients reverse at every step: either the steps overshoot, or two networks play against "
     "each other"
@@ -79,22 +79,22 @@ NO_COSINE = say("no cosine was recorded while the learning rate was near its pea
 NOT_ENOUGH_DATA = say("not enough data")
 NO_MEASURE = say("no reading: this loss does not measure progress")
 STILL_RISES = say("no reading: the learning rate is still rising")
-# In the order in which they are asked; the last one where no other holds.
+# In the order of precedence; the last one applies if no other does.
 _WHY = (NO_COSINE, TURNS_BACK, BORNE, CONVERGED, FADED, NOT_BORNE_OUT)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Where the needle is.
+    """A reading of the needle.
 
     Attributes:
-        name: Of the module; "" for the run.
-        text: As "about 10× too low".
-        factor: Learning rate over the best one; NaN where nothing can be told.
-        cosine: Of exp_avg and the next gradient, median of the last records.
-        step: float64 ``[records]``: those of the history.
-        factors: float64 ``[records]``: the needle over time, NaN where nothing can be told.
-        why: Why there is no reading, in a few words; "" where there is one, or the text says it.
+        name: Name of the module; "" for the run.
+        text: Such as "about 10× too low".
+        factor: Learning rate over the best one; NaN without a reading.
+        cosine: Cosine of exp_avg and the next gradient, median of the last records.
+        step: float64 ``[records]``: the steps of the history.
+        factors: float64 ``[records]``: the needle over time, NaN without a reading.
+        why: Why there is no reading, in a few words; "" if there is one, or if the text says it.
     """
 
     name: str
@@ -107,7 +107,7 @@ class Reading:
 
     @property
     def likely(self) -> tuple[float, float] | None:
-        """The error bar of the factor; see :data:`LIKELY`. None where there is none."""
+        """The error bar of the factor; see :data:`LIKELY`. None if there is none."""
         if not self.factor > 0:
             return None
         if off_by(self.factor) < thresholds.ABOUT_RIGHT:
@@ -116,7 +116,7 @@ class Reading:
 
     @property
     def full_text(self) -> str:
-        """The text, and why there is no reading."""
+        """The text, and the reason for a missing reading."""
         if not self.why:
             return self.text
         return say("{reading}: {why}", reading=self.text, why=self.why)
@@ -124,14 +124,14 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class GainReading:
-    """Where the second needle is.
+    """A reading of the second needle.
 
     Attributes:
-        text: As "about 3× too high".
-        factor: Learning rate over the best one; NaN where nothing can be told.
+        text: Such as "about 3× too high".
+        factor: Learning rate over the best one; NaN without a reading.
         gain_ratio: Median of the last records.
-        step: float64 ``[records]``: those of the history.
-        factors: float64 ``[records]``: the needle over time, NaN where nothing can be told.
+        step: float64 ``[records]``: the steps of the history.
+        factors: float64 ``[records]``: the needle over time, NaN without a reading.
     """
 
     text: str
@@ -146,9 +146,9 @@ class Compass:
     """The readings of a run.
 
     Attributes:
-        run: Of all weights.
-        modules: Of each block of the model, in its order.
-        gain: By the gain ratio; None where that was not recorded often enough.
+        run: Reading of all weights.
+        modules: Readings of each block of the model, in order.
+        gain: Reading from the gain ratio; None if it was not recorded often enough.
     """
 
     run: Reading
@@ -159,12 +159,12 @@ class Compass:
 def read_compass(
     signals: Signals, findings: Sequence[Finding], rules: Sequence[Rule]
 ) -> Compass | None:
-    """Return the readings of a run; None where the optimizer has no first moment, or no record.
+    """Return the readings of a run; None without a first moment or without a record.
 
     Args:
         signals: The run.
-        findings: What the rules say about it: the needle does not contradict them.
-        rules: That they are of.
+        findings: The findings of the rules: the needle does not contradict them.
+        rules: The rules that they come from.
     """
     if not signals.is_known(COSINE):
         return None
@@ -182,7 +182,7 @@ def read_compass(
     gain = _gain_reading(signals)
 
     def beside(reading: _AnyReading, *, at_run: bool = False) -> _AnyReading:
-        """A reading, or none where a finding says more, or the opposite."""
+        """Return a reading, or remove it if a finding says more, or the opposite."""
         title = first_to_see(reading.factor, findings, rules, signals, at_run=at_run)
         if not title:
             return reading
@@ -195,7 +195,7 @@ _AnyReading = TypeVar("_AnyReading", Reading, GainReading)
 
 
 def _silenced(reading: _AnyReading, text: str) -> _AnyReading:
-    """A reading that says something else."""
+    """Replace a reading by a text."""
     nothing = np.full(reading.factors.shape, np.nan)
     silent = replace(reading, text=text, factor=float("nan"), factors=nothing)
     return replace(silent, why="") if isinstance(silent, Reading) else silent
@@ -211,7 +211,7 @@ def _gain_reading(signals: Signals) -> GainReading | None:
 
 
 def module_of(name: str) -> str:
-    """The block that a parameter is in: up to the first number of its name, or its first part."""
+    """The block of a parameter: its name up to the first number, or the first part."""
     parts = name.split(".")
     numbers = [i for i, part in enumerate(parts) if part.isdigit()]
     return ".".join(parts[: numbers[0] + 1]) if numbers else parts[0]
@@ -224,22 +224,24 @@ def _readings(
 
     Args:
         signals: The run.
-        names: Of the blocks.
-        members: Indices of the weights of each.
-        kept: Indices of the records of the history, with the last one and the last that counts.
+        names: Names of the blocks.
+        members: Indices of the weights of each block.
+        kept: Indices of the records of the history, including the last one and the last that
+            counts.
     """
     step = signals.run.step[kept]
     counts = _counted(signals)
-    cosine = _recent(signals, counts, _medians(signals, COSINE, members), kept)
-    surprise = _recent(signals, counts, _medians(signals, "gradient_surprise", members), kept)
-    ratio = _recent(signals, counts, _medians(signals, RATIO, members), kept)
+    cosine = _recent(signals, counts, signals.median_by_block(COSINE, members), kept)
+    surprise = _recent(signals, counts, signals.median_by_block("gradient_surprise", members), kept)
+    ratio = _recent(signals, counts, signals.median_by_block(RATIO, members), kept)
     growth = _recent(signals, counts, _growth(signals, members), kept)
     factors = factor_of_cosine(cosine)
     converged = has_converged(signals)[kept]
     faded = (surprise < thresholds.FADED_SURPRISE) | converged[:, None]
     factors[faded] = np.nan  # training is done, not slow
     early = early_factors(signals, members)
-    # Large first updates fill v, which hides the learning rate for long. Some networks bear them.
+    # Large first updates fill v, which masks the learning rate for a long time. Some networks
+    # tolerate them.
     hidden = (early > thresholds.ABOUT_RIGHT) & ~(cosine > COSINES[1])
     factors = np.where(hidden, early if loss_rose(signals) else np.nan, factors)
     factors[~hidden & ~_is_borne_out(step, factors, ratio, growth)] = np.nan
@@ -250,7 +252,7 @@ def _readings(
         range(len(_WHY) - 1),
         default=len(_WHY) - 1,
     )
-    # That of reinforcement learning, whose batches are drawn from what the network does.
+    # For example in reinforcement learning, where batches depend on the network's actions.
     no_measure = signals.has_surrogate_loss or (signals.has_loss and not signals.loss_is_measure)
     few = count_windows(signals.run.step, counts) < WINDOWS or no_measure
     unread = STILL_RISES if signals.is_warming_up else NOT_ENOUGH_DATA
@@ -258,7 +260,7 @@ def _readings(
         unread = NO_MEASURE
     if few:
         factors[:] = np.nan
-    # The last record at which the learning rate was near its peak has the say.
+    # The last record with a learning rate near its peak decides.
     told = np.flatnonzero(counts[kept])
     last = int(told[-1]) if told.size else -1
     decayed = bool(counts.size and not is_near_peak(signals)[-1])
@@ -277,19 +279,19 @@ def _readings(
 
 
 def _counted(signals: Signals) -> Flags:
-    """Records that the needle reads: settled, and of steps of the learning rate's full length."""
+    """Records that the needle uses: settled, at steps with the full learning rate."""
     full = rectification(signals) > thresholds.NEAR_PEAK
     return is_settled(signals) & is_near_peak(signals) & full
 
 
 def _is_borne_out(step: Float64s, factors: Float64s, ratio: Float64s, growth: Float64s) -> Flags:
-    """Whether the size of the updates agrees with what the cosine says.
+    """Whether the size of the updates confirms the cosine.
 
     Args:
-        step: Of each record, float64 ``[records]``.
-        factors: Learning rate over the best one, by the cosine, float64 ``[records, blocks]``.
-        ratio: Update-to-weight ratio, of the same shape.
-        growth: RMS of the weights over that of the first ones, likewise; NaN where unknown.
+        step: Step of each record, float64 ``[records]``.
+        factors: Learning rate over the best one, from the cosine, float64 ``[records, blocks]``.
+        ratio: Update-to-weight ratio, ``[records, blocks]``.
+        growth: RMS of the weights over the initial one, ``[records, blocks]``; NaN if unknown.
     """
     least, most = RATIOS
     too_low = factors < 1 / thresholds.ABOUT_RIGHT
@@ -309,17 +311,9 @@ def _growth(signals: Signals, members: list[Indices]) -> Float32s:
     rms = signals.statistic("weight_rms")
     if not len(rms) or signals.run.step[0] > thresholds.FIRST_STEP:
         return np.full((len(rms), len(members)), np.nan, np.float32)
-    first = np.where(rms[0] > 0, rms[0], np.float32(np.nan))
+    first: Float32s = np.where(rms[0] > 0, rms[0], np.float32(np.nan))
     key = ("growth of blocks", tuple(rows.tobytes() for rows in members))
     return signals.by_record(key, lambda part: median_by_block(rms[part] / first, members))
-
-
-def _medians(signals: Signals, statistic: str, members: list[Indices]) -> Float32s:
-    """Median of a statistic over each block, float32 ``[records, blocks]``."""
-    key = ("blocks", statistic, tuple(rows.tobytes() for rows in members))
-    return signals.by_record(
-        key, lambda part: median_by_block(signals.statistic(statistic)[part], members)
-    )
 
 
 def factor_of_cosine(cosine: Float64s) -> Float64s:
@@ -338,11 +332,11 @@ def factor_of_gain_ratio(ratio: Float64s) -> Float64s:
 
 
 def in_words(factor: float, *, at_peak: bool = False) -> str:
-    """Say a factor as the gauge does.
+    """Return a factor in the gauge's words.
 
     Args:
-        factor: Learning rate over the best one; NaN where there is no reading.
-        at_peak: Whether that was at the peak of a schedule which has decayed since.
+        factor: Learning rate over the best one; NaN without a reading.
+        at_peak: Whether that was at the peak of a schedule that has decayed since.
     """
     if not factor > 0:
         return NO_READING
@@ -359,7 +353,7 @@ def in_words(factor: float, *, at_peak: bool = False) -> str:
 
 
 def error_bar_in_words(likely: tuple[float, float]) -> str:
-    """Say an error bar: ``1/3 to 3 times the best``, ``2 to 30 times too low``."""
+    """Return an error bar in words: ``1/3 to 3 times the best``, ``2 to 30 times too low``."""
     low, high = likely
     if high > 1:
         return say("1/{low} to {high} times the best", low=f"{1 / low:.0f}", high=f"{high:.0f}")
@@ -376,7 +370,7 @@ def _recent(signals: Signals, counts: Flags, values: Float32s, kept: Indices) ->
         kept: Indices of the records.
 
     Returns:
-        NaN at records that do not count, and where there are too few before.
+        NaN at records that do not count, and with too few records before.
     """
     counted = np.flatnonzero(counts)
     found = np.full((kept.size, values.shape[1]), np.nan)

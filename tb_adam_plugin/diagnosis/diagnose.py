@@ -1,8 +1,9 @@
-"""Applies the rules to a run: what they need, where they hold, what explains what."""
+"""Applies the rules to a run: whether they can be evaluated, where they hold, and causes."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,11 +41,10 @@ class Diagnosis:
         findings: Alarms before questions; among them root causes before their consequences, in the
             order of the registry.
         not_evaluated: Rules that could not be evaluated.
-        compass: How far the learning rate is from the best one; None where there is no reading.
-        signals: What was computed; handed to the next :func:`diagnose` of the same run, it saves
-            computing it again.
-        recording: How much less often than asked for records were made, and which option changes
-            that; "" where they are all there.
+        compass: How far the learning rate is from the best one; None without a reading.
+        signals: Intermediate results, which the next :func:`diagnose` of the same run can reuse.
+        recording: How much less frequent records were than requested, and which option changes
+            that; "" if none are missing.
     """
 
     findings: tuple[Finding, ...]
@@ -64,12 +64,14 @@ def diagnose(
     """Apply rules to a run.
 
     Args:
-        run: What was recorded.
+        run: The recorded run.
         earlier: The diagnosis of the same run when it was shorter.
         rules: In order of precedence.
         with_compass: Whether to read the compass, which costs as much as the rules do.
     """
     signals = Signals(in_order(run), None if earlier is None else earlier.signals)
+    with np.errstate(all="ignore"):
+        signals.prepare(lambda asked: _ask(asked, rules, with_compass=with_compass))
     findings: list[Finding] = []
     not_evaluated: list[NotEvaluated] = []
     with np.errstate(all="ignore"):
@@ -87,8 +89,20 @@ def diagnose(
     return Diagnosis(explained, tuple(not_evaluated), compass, signals, recording)
 
 
+def _ask(signals: Signals, rules: Sequence[Rule], *, with_compass: bool) -> None:
+    """Have rules ask for what they need, of a run of which little is computed yet."""
+    for rule in rules:
+        # What a rule trips over here it is asked for again, on what was recorded.
+        with suppress(Exception):
+            if not why_not_evaluated(rule, signals):
+                rule.condition(signals)
+    if with_compass:
+        with suppress(Exception):
+            read_compass(signals, (), rules)
+
+
 def why_not_evaluated(rule: Rule, signals: Signals) -> str:
-    """Say what a rule lacks, or ""."""
+    """Return what a rule lacks, or ""."""
     reasons = [reason for name in rule.needs if (reason := _why_missing(name, signals))]
     if not reasons and rule.needs_any:
         missing = [
@@ -116,8 +130,7 @@ def _why_missing(name: str, signals: Signals) -> str:
     if name in run.hyperparameters:
         known = np.isfinite(run.hyperparameters[name]).any()
         return "" if known else say("the optimizer has no {name}", name=name)
-    values = run.statistics.get(name)
-    if values is None:
+    if name not in run.statistics:
         return say("{name} was not recorded", name=name)
     if signals.is_known(name):
         return ""
@@ -160,7 +173,7 @@ def _apply(rule: Rule, signals: Signals) -> list[Finding] | str:
     most = 1 if rule.once or rule.joined else thresholds.MOST_FINDINGS_OF_A_RULE
     stretches = find_stretches(condition, rule.persistence, gap, most)
     if not stretches:
-        # What has fired is said, however few records there are.
+        # What has fired is reported, however few records there are.
         return too_few(condition, rule.persistence, signals) or []
     return [_finding(rule, _evidence(signals, condition, stretch)) for stretch in stretches]
 
@@ -187,6 +200,7 @@ def _evidence(signals: Signals, condition: Condition, stretch: Stretch) -> Evide
         stretch.value,
         condition.threshold,
         stretch.points,
+        condition.compared,
         course_of(condition, stretch),
     )
 
@@ -208,14 +222,15 @@ def _finding(rule: Rule, evidence: Evidence) -> Finding:
         evidence.threshold,
         statistic=rule.statistic,
         course=tuple((step, value) for step, value in evidence.course.tolist()),
+        as_recorded=evidence.compared != "" and evidence.compared == rule.statistic,
     )
 
 
 def _of_one_mind(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Finding]:
-    """Leave no two findings that would change the learning rate in opposite directions.
+    """Remove findings that would change the learning rate in opposite directions.
 
-    What says that steps are too short is a question, and asks without a value where another
-    finding says that they are too long.
+    A finding that steps are too short is a question, and asks without a value if another finding
+    says that they are too long.
     """
     down = {rule.id for rule in rules if rule.moves_lr == "down"}
     lower = [f for f in findings if f.rule in down]
@@ -228,10 +243,10 @@ def _of_one_mind(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
 
 
 def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Finding]:
-    """Say what explains what; a cause is as severe as the worst of its consequences.
+    """Link consequences to their causes; a cause is as severe as the worst of its consequences.
 
-    A question explains an alarm only where that is a symptom which began later, and comes after
-    all alarms. One that asks whether there is a fault at all explains nothing else.
+    A question explains an alarm only if the alarm is a symptom that began later, and comes after
+    all alarms. A question whether there is a fault at all explains nothing else.
     """
     explains = {rule.id: rule.explains for rule in rules}
     direction = {rule.id: rule.moves_lr for rule in rules}
@@ -257,8 +272,8 @@ def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
         if cause is not None:
             root = cause.consequence_of or cause.rule
             title = next(other.title for other in explained if other.rule == root)
-            # What a consequence alone would need is often the opposite of what its cause does, and
-            # where both change the same setting the second value starts from the old one.
+            # The advice for a consequence alone is often the opposite of what its cause does, and
+            # if both change the same setting, the second value assumes the old one.
             is_same = any(
                 of[finding.rule] and of[finding.rule] == of[root] for of in (direction, sets)
             )
@@ -276,7 +291,7 @@ def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
     for finding in explained:
         of = finding.consequence_of
         worst[of] = worst_severity(worst.get(of, "info"), finding.severity)
-    # Beside an alarm of the same rule it is that which explains, and a question stays one.
+    # If the same rule has an alarm, that is the explanation, and a question stays one.
     alarms = {finding.rule for finding in explained if finding.severity != "info"}
     raised = [
         replace(f, severity=worst_severity(f.severity, worst[f.rule]))
@@ -288,7 +303,7 @@ def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
 
 
 def _is_cause(other: Finding, alarm: Finding, symptoms: Collection[str]) -> bool:
-    """Whether what may explain an alarm is its cause: another alarm, or a question before it."""
+    """Whether a possible explanation is an alarm's cause: another alarm, or an earlier question."""
     if other.severity != "info":
         return True
     return alarm.rule in symptoms and other.first_step <= alarm.first_step
@@ -297,9 +312,10 @@ def _is_cause(other: Finding, alarm: Finding, symptoms: Collection[str]) -> bool
 def _causes_first(
     findings: Sequence[Finding], explains: Mapping[str, Sequence[str]]
 ) -> list[Finding]:
-    """Put what began before its consequences before them, whatever the order of the rules.
+    """Move findings that began before their consequences to before them, against the rules' order.
 
-    What began with them comes before them, too, unless they may explain it as well.
+    Findings that began together with a consequence also come before it, unless it may explain them,
+    too.
     """
     ordered: list[Finding] = []
     for finding in findings:

@@ -1,4 +1,4 @@
-"""What the rules hand out: :class:`Finding`, at the place where users import it from."""
+"""Re-exports :class:`Finding`, the rules' output, where users import it from."""
 
 from __future__ import annotations
 

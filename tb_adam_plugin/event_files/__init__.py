@@ -1,1 +1,1 @@
-"""Event files read directly: where records lie, and what is in them."""
+"""Reads event files directly: where records are, and what they contain."""

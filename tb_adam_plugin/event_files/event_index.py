@@ -1,6 +1,6 @@
-"""Where our tensors lie in one event file. Grows with the file; what it knows is not read again.
+"""An index of our tensors in one event file. It grows with the file and reads nothing twice.
 
-A record's length is checked where the index meets it, its data where they are used.
+A record's length is checked when it is indexed, its data when they are used.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from tb_adam_plugin.event_files.wire import MalformedError, TensorPlace
 from tb_adam_plugin.languages.sentences import say
 from tb_adam_plugin.tfrecord import HEAD, TAIL, checksum, length_of
 
-_LONGEST_MESSAGE = 2**31 - 1  # that protocol buffers can hold
-# Histograms are some kilobytes each, one after the other.
+_LONGEST_MESSAGE = 2**31 - 1  # the limit of protocol buffers
+# Histograms are a few kilobytes each, stored consecutively.
 _HISTOGRAMS_WINDOW = 1 << 17
 _NOT_KNOWN, _INTACT, _DAMAGED = range(3)
 _LONGEST_CHECKED = 1 << 26  # bytes
@@ -44,28 +44,28 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(slots=True)
 class _Events:
-    """The events with tensors of ours, a column each."""
+    """The events with tensors of ours, one column per field."""
 
     step: array[int] = field(default_factory=lambda: array("q"))
     wall_time: array[float] = field(default_factory=lambda: array("d"))
-    start: array[int] = field(default_factory=lambda: array("q"))  # in the file
+    start: array[int] = field(default_factory=lambda: array("q"))  # offset in the file
     length: array[int] = field(default_factory=lambda: array("q"))
-    values: array[int] = field(default_factory=lambda: array("q"))  # from its start on
+    values: array[int] = field(default_factory=lambda: array("q"))  # offset from its start
     shape: array[int] = field(default_factory=lambda: array("q"))
-    histograms: array[int] = field(default_factory=lambda: array("q"))  # from its values on, or -1
-    layout: array[int] = field(default_factory=lambda: array("q"))  # of these
+    histograms: array[int] = field(default_factory=lambda: array("q"))  # from its values, or -1
+    layout: array[int] = field(default_factory=lambda: array("q"))  # of its histograms
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where the tensors of a tag are in a file, in the order in which they were stored.
+    """Where the tensors of a tag are in a file, in storage order.
 
     Attributes:
-        event: Index of the event of each, int64 ``[tensors]``.
-        at: Position of its numbers in the file, or, where the kind says so, of its message.
-        size: How many bytes they have.
+        event: Index of each tensor's event, int64 ``[tensors]``.
+        at: Position of its numbers in the file, or of its message, depending on ``kind``.
+        size: Their size in bytes.
         kind: Index into :attr:`kinds`.
-        kinds: Types and shapes; ``at`` is 0 where the numbers are listed in the message.
+        kinds: Types and shapes; ``at`` is 0 if the numbers are listed in the message.
     """
 
     event: Int64s
@@ -76,20 +76,20 @@ class Places:
 
 
 class _Columns:
-    """The events as arrays, for as long as there are no more of them."""
+    """The events as arrays, valid until there are more of them."""
 
     def __init__(self, events: _Events, shapes: int) -> None:
         self.step: Int64s = np.array(events.step, np.int64)
         self.wall_time: Float64s = np.array(events.wall_time, np.float64)
         self.start: Int64s = np.array(events.start, np.int64)
         self.length: Int64s = np.array(events.length, np.int64)
-        self.values: Int64s = self.start + np.array(events.values, np.int64)  # in the file
+        self.values: Int64s = self.start + np.array(events.values, np.int64)  # offsets in the file
         shape = np.array(events.shape, np.int64)
         self._by_shape = np.argsort(shape, kind="stable")
         self._bounds = np.searchsorted(shape[self._by_shape], np.arange(shapes + 1))
 
     def of_shape(self, number: int) -> Int64s:
-        """Return the events of a shape, ascending."""
+        """Return the events with a shape, ascending."""
         return self._by_shape[self._bounds[number] : self._bounds[number + 1]]
 
 
@@ -98,11 +98,11 @@ class HistogramPlace(NamedTuple):
 
     Attributes:
         tag: Its tag.
-        at: Position of its numbers, or of its message where the kind says so.
-        size: How many bytes they have.
-        kind: Type and shape; ``at`` is 0 where the numbers are listed in the message.
+        at: Position of its numbers, or of its message, depending on ``kind``.
+        size: Their size in bytes.
+        kind: Type and shape; ``at`` is 0 if the numbers are listed in the message.
         metadata: Position of the metadata.
-        metadata_size: How many bytes they have; 0 if there are none.
+        metadata_size: Size of the metadata in bytes; 0 if there is none.
     """
 
     tag: str
@@ -114,11 +114,11 @@ class HistogramPlace(NamedTuple):
 
 
 class EventIndex:
-    """The events of one file that have tensors of ours. Not safe for several threads.
+    """The events of one file that have tensors of ours. Not thread-safe.
 
     Attributes:
-        path: Of the file.
-        number: No other index has it, whichever process made it.
+        path: Path of the file.
+        number: Unique among all indexes, including those of other processes.
     """
 
     def __init__(self, path: str) -> None:
@@ -128,30 +128,30 @@ class EventIndex:
         self._file = KnownFile(path)
         self._events = _Events()
         self._shapes = EventShapes()
-        self._intact = bytearray()  # of each event: not known, yes, no
-        self._state: tuple[int, ...] = ()  # of the file, when it was looked at
-        self._end = 0  # of what is indexed
+        self._intact = bytearray()  # of each event: unknown, yes, no
+        self._state: tuple[int, ...] = ()  # of the file, when last checked
+        self._end = 0  # of the indexed part
         self._last_is_damaged = False  # of what was written so far
         self._is_cut_off = False
         self._columns: _Columns | None = None
 
     def __len__(self) -> int:
-        """How many events there are."""
+        """Number of events."""
         return len(self._events.step)
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes, small change left out."""
+        """Memory size, without small parts."""
         return 65 * len(self) + 2000 * len(self._shapes.shapes)
 
     @property
     def damaged(self) -> int:
-        """How many events are known not to be as they were written."""
+        """Number of events known to be damaged."""
         return self._intact.count(_DAMAGED) + self._last_is_damaged
 
     @property
     def cut_off_at(self) -> int | None:
-        """From which byte on nothing can be read, since no record starts there; None if all can."""
+        """First byte that cannot be read, because no record starts there; None if all can."""
         return self._end if self._is_cut_off else None
 
     @property
@@ -165,14 +165,14 @@ class EventIndex:
         return self._as_arrays().wall_time
 
     def update(self) -> bool:
-        """Index what was written since the last time.
+        """Index what was written since the last call.
 
         Returns:
-            Whether there are other events than before.
+            Whether the events have changed.
 
         Raises:
             OSError: If the file cannot be read.
-            ReplacedError: If it is another file than before, or was cut.
+            ReplacedError: If the file was replaced or truncated.
         """
         before = len(self)
         status = os.stat(self.path)
@@ -193,24 +193,24 @@ class EventIndex:
         return len(self) > before
 
     def _records(self, file: WindowedFile) -> Iterator[tuple[int, int]]:
-        """Go through the records that are whole: where the data of each start, and how long."""
+        """Iterate over the complete records: the start and the length of each one's data."""
         while True:
             i = file.at(self._end, HEAD)
             head = file.data[i : i + HEAD]
             length = length_of(head)
-            # All of its bytes are there, and they are wrong: the file does not merely still grow.
+            # All of its bytes are there, but wrong: the file is not just still growing.
             self._is_cut_off = length is None and len(head) == HEAD
             start = self._end + HEAD
             if length is None or start + length + TAIL > file.size:
                 return
             if start + length + TAIL == file.size and _is_damaged(file, start, length):
-                self._last_is_damaged = True  # or not written to its end yet, and looked at again
+                self._last_is_damaged = True  # or incompletely written, and checked again later
                 return
             self._last_is_damaged = False
             self._end = start + length + TAIL
             if length <= _LONGEST_MESSAGE:
                 yield start, length
-            if self._end > file.size:  # it was cut
+            if self._end > file.size:  # the file was truncated
                 self._end = start - HEAD
                 return
 
@@ -231,15 +231,15 @@ class EventIndex:
         events.shape.append(found.shape)
         events.histograms.append(found.histograms)
         events.layout.append(found.layout)
-        # The last record was checked.
+        # The last record has already been checked.
         is_known = start + length + TAIL == file.size and length <= _LONGEST_CHECKED
         self._intact.append(_INTACT if is_known else _NOT_KNOWN)
 
-    # --- what there is ---
+    # --- tags and places ---
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """The tags of the tensors of ours, but for histograms that come last in their events."""
+        """The tags of our tensors, except histograms that come last in their events."""
         return tuple(self._shapes.by_tag)
 
     @property
@@ -276,12 +276,12 @@ class EventIndex:
         of_layout = np.array(self._events.layout, np.int64) == number
         return np.flatnonzero(of_layout & (np.array(self._events.histograms, np.int64) >= 0))
 
-    # --- what is in it ---
+    # --- contents ---
 
     def intact(self, events: Int64s) -> Flags:
-        """Return which events are as they were written, bool ``[events]``.
+        """Return which events are intact, bool ``[events]``.
 
-        Each is read once, and not again for what it holds later.
+        Each is read once for this, and not again when its content is used later.
         """
         known = np.frombuffer(self._intact, np.uint8)[events]
         unknown = np.unique(events[known == _NOT_KNOWN])
@@ -295,18 +295,18 @@ class EventIndex:
         return found
 
     def read(self, at: Int64s, size: Int64s) -> Iterator[Bytes]:
-        """Read parts of the file, uint8 ``[size]`` each, good until the next one is asked for.
+        """Read parts of the file, uint8 ``[size]`` each, valid until the next one is requested.
 
-        Neighbours are read together. Most system calls give the interpreter away, and where it is
-        wanted by others it takes its time to come back.
+        Neighbouring parts are read together. Most system calls release the GIL, and if other
+        threads want it, it takes a while to come back.
 
         Args:
-            at: Where each starts, int64 ``[parts]``, ascending.
-            size: How many bytes each has.
+            at: Start of each part, int64 ``[parts]``, ascending.
+            size: Size of each part in bytes.
 
         Raises:
             OSError: If the file cannot be read.
-            ReplacedError: If it is another file than the one that was indexed, or was cut.
+            ReplacedError: If the file was replaced or truncated since it was indexed.
         """
         if not at.size:
             return
@@ -322,13 +322,13 @@ class EventIndex:
                     yield buffer[offset : offset + int(size[i])]
 
     def is_intact(self, event: int) -> bool:
-        """Return whether an event is as it was written."""
+        """Return whether an event is intact."""
         if self._intact[event] == _NOT_KNOWN:
             self.intact(np.array([event]))
         return self._intact[event] == _INTACT
 
     def metadata(self) -> dict[str, bytes]:
-        """Return the metadata of each tag, of its first intact value that has any."""
+        """Return the metadata of each tag, from its first intact value that has any."""
         places = {tag: place for tag in self.tags if (place := self._metadata_of(tag)) is not None}
         in_order = sorted(places.items(), key=lambda item: item[1])
         at = np.array([place[0] for _, place in in_order], np.int64)
@@ -337,7 +337,7 @@ class EventIndex:
         return {tag: data.tobytes() for (tag, _), data in zip(in_order, read, strict=True)}
 
     def _metadata_of(self, tag: str) -> tuple[int, int] | None:
-        """Return where the metadata of a tag are, and how many bytes; None if it has none."""
+        """Return the position and size of a tag's metadata; None if it has none."""
         columns = self._as_arrays()
         of_tag = [shape for shape in self._shapes.by_tag[tag] if shape[1].metadata_size]
         for number, tensor in sorted(of_tag, key=lambda s: columns.of_shape(s[0])[:1].tolist()):
@@ -347,7 +347,7 @@ class EventIndex:
         return None
 
     def histograms(self, event: int) -> Iterator[HistogramPlace]:
-        """Go through the histograms that an event ends with; none if they are no values."""
+        """Iterate over the histograms at the end of an event; empty if they are invalid."""
         with self._file.opened(_HISTOGRAMS_WINDOW) as file, suppress(*_MALFORMED):
             start, size = self._histograms_of(file, event)
             for tensor in tensors_in(file, start, size):
@@ -360,7 +360,7 @@ class EventIndex:
     def read_histograms(
         self, events: Sequence[int], tag: str
     ) -> Iterator[tuple[TensorPlace, Bytes] | None]:
-        """Read what events that end with histograms have of one tag: its kind, and its numbers."""
+        """Read one tag's histograms from events that end with histograms: kind and numbers."""
         with self._file.opened(_HISTOGRAMS_WINDOW) as file:
             for event in events:
                 tensor = None
@@ -375,7 +375,7 @@ class EventIndex:
                 yield kind, np.frombuffer(file.data, np.uint8, length, i)
 
     def _histograms_of(self, file: WindowedFile, event: int) -> tuple[int, int]:
-        """Return where an event's histograms start, and how many bytes they have."""
+        """Return the position and size of an event's histograms."""
         events = self._events
         start, first = events.start[event], events.histograms[event]
         head = find_head(file, start, events.length[event])
@@ -383,7 +383,7 @@ class EventIndex:
 
 
 def _is_damaged(file: WindowedFile, start: int, length: int) -> bool:
-    """Whether the data of a record are others than were written."""
+    """Whether the data of a record differ from what was written."""
     if length > _LONGEST_CHECKED:
         return False
     data = file.read(start, length + TAIL)
@@ -391,7 +391,7 @@ def _is_damaged(file: WindowedFile, start: int, length: int) -> bool:
 
 
 def _numbers(tensor: StoredTensor) -> tuple[int, int, TensorPlace]:
-    """Return where a tensor's numbers are, or its message, how many bytes, and what they are."""
+    """Return the position of a tensor's numbers, or message, their size, and their type."""
     place = tensor.place
     kind = place._replace(at=min(place.at, 1), size=0)
     if place.at:

@@ -1,8 +1,8 @@
-"""What the events of a file look like, apart from their numbers.
+"""The structure of a file's events, apart from their numbers.
 
-Events of one callback differ in little but these. So what lies between the numbers is compared with
-what lay there in the events before, and only an event that differs is taken apart. Histograms come
-last in an event, there are many of them and few are asked for: they are left for later.
+Events of one callback differ in little else. So the bytes between the numbers are compared with
+those of earlier events, and only an event that differs is parsed. Histograms come last in an event,
+there are many of them and few are requested: they are parsed later.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _PREFIX = f"{schema.PLUGIN_NAME}/".encode()
 _HISTOGRAMS = _PREFIX + b"histograms/"
 _LONGEST_TAG = 512
 _LONGEST_FIELD = 32  # a key, and a number or a length
-_LONGEST_HEAD = 48  # a wall time, a step, and the length of a summary
+_LONGEST_HEAD = 48  # wall time, step, and length of the summary
 _LONGEST_TENSOR_HEAD = 256  # type and shape
-_COMPARED = 4  # shapes, before an event is taken apart
-_SMALL_EVENT = 1 << 16  # is read whole
+_COMPARED = 4  # shapes to compare before parsing an event
+_SMALL_EVENT = 1 << 16  # an event up to this size is read whole
 
 _VALUE_KEY, _TAG_KEY, _TENSOR_KEY, _METADATA_KEY = 0x0A, 0x0A, 0x42, 0x4A
 _WALL_TIME_KEY, _STEP_KEY, _SUMMARY_KEY, _SOURCE_KEY = 0x09, 0x10, 0x2A, 0x52
@@ -37,15 +37,15 @@ _WRITER = f"\x0a{chr(len(schema.WRITER))}{schema.WRITER}".encode()  # its field 
 
 
 class StoredTensor(NamedTuple):
-    """A tensor of ours in an event; positions are counted from the event's first value on.
+    """A tensor of ours in an event; positions are relative to the event's first value.
 
     Attributes:
         tag: Its tag.
-        message: Where it is.
-        message_size: How many bytes it has.
+        message: Position of its message.
+        message_size: Size of the message in bytes.
         place: Its type, its shape and its numbers.
-        metadata: Where the metadata of the tag are.
-        metadata_size: How many bytes they have; 0 if there are none.
+        metadata: Position of the tag's metadata.
+        metadata_size: Size of the metadata in bytes; 0 if there is none.
     """
 
     tag: str
@@ -57,11 +57,11 @@ class StoredTensor(NamedTuple):
 
 
 class EventShape(NamedTuple):
-    """What events have in common.
+    """The common structure of some events.
 
     Attributes:
-        pieces: Bytes, and how many bytes follow that are others each time.
-        tensors: What is ours.
+        pieces: Constant bytes, each with the number of variable bytes that follow.
+        tensors: Our tensors.
     """
 
     pieces: tuple[tuple[bytes, int], ...]
@@ -69,13 +69,13 @@ class EventShape(NamedTuple):
 
 
 class EventHead(NamedTuple):
-    """What an event begins with.
+    """The head of an event.
 
     Attributes:
         wall_time: Seconds since the epoch.
-        step: Of the training.
-        values: Where its values start, from its first byte on.
-        size: How many bytes they have; 0 if it has none.
+        step: Training step.
+        values: Offset of its values from its first byte.
+        size: Size of the values in bytes; 0 if there are none.
         is_ours: Whether it names the callback as the writer of the file.
     """
 
@@ -87,11 +87,11 @@ class EventHead(NamedTuple):
 
 
 class FoundEvent(NamedTuple):
-    """An event that was looked at.
+    """A parsed or recognized event.
 
     Attributes:
-        shape: Index of its shape; -1 if nothing of it is ours, but for histograms.
-        histograms: Where its histograms start, from its first value on; -1 if it has none.
+        shape: Index of its shape; -1 if it has none of our tensors, apart from histograms.
+        histograms: Offset of its histograms from its first value; -1 if there are none.
         layout: Index of their layout.
     """
 
@@ -104,14 +104,14 @@ class EventShapes:
     """The shapes of the events of one file.
 
     Attributes:
-        shapes: Those with tensors of ours, in the order in which they were met.
+        shapes: Shapes with tensors of ours, in the order of first occurrence.
         by_tag: Which shapes have a tensor of a tag, and that tensor.
-        histogram_layouts: The layouts of histograms that come last, by id, numbered.
-        histograms_come_last: Whether the writer of the file promises so.
+        histogram_layouts: Index of each layout of histograms that come last, by id.
+        histograms_come_last: Whether the file's writer guarantees it.
     """
 
     def __init__(self) -> None:
-        """Begin without any."""
+        """Start empty."""
         self.shapes: list[EventShape] = []
         self.by_tag: dict[str, list[tuple[int, StoredTensor]]] = {}
         self.histogram_layouts: dict[str, int] = {}
@@ -120,15 +120,16 @@ class EventShapes:
         self.histograms_come_last = False
 
     def find(self, file: WindowedFile, start: int, size: int) -> FoundEvent:
-        """Look at the values of an event.
+        """Identify the values of an event.
 
         Args:
-            file: Which.
-            start: Where they start.
-            size: How many bytes they have.
+            file: The file.
+            start: Start of the values.
+            size: Size of the values in bytes.
 
         Raises:
-            MalformedError, IndexError, struct.error, UnicodeDecodeError: If they are no values.
+            MalformedError, IndexError, struct.error, UnicodeDecodeError: If they are not valid
+            values.
         """
         return self._as_before(file, start, size) or self._take_apart(file, start, size)
 
@@ -180,7 +181,7 @@ class EventShapes:
 
     def _number(self, shape: EventShape) -> int:
         number = -1
-        if shape.tensors:  # there may be another shape for every event of others
+        if shape.tensors:  # with others' data, every event may have a different shape
             number = self._numbers.setdefault(shape, len(self.shapes))
         if number == len(self.shapes):
             self.shapes.append(shape)
@@ -190,7 +191,7 @@ class EventShapes:
         return number
 
     def _histograms_at(self, file: WindowedFile, position: int) -> int | None:
-        """Which layout's histograms begin at a value, if they go on to the end; None if none do."""
+        """Index of the layout whose histograms start at a value and go on to the end, or None."""
         i = file.at(position, _LONGEST_TAG)
         data = file.data
         if data[i] != _VALUE_KEY:
@@ -208,19 +209,19 @@ class EventShapes:
 
 
 def find_head(file: WindowedFile, start: int, length: int) -> EventHead:
-    """Look at the fields of an event.
+    """Parse the fields of an event.
 
     Args:
-        file: Which.
-        start: Where the event starts.
-        length: How many bytes it has.
+        file: The file.
+        start: Start of the event.
+        length: Length of the event in bytes.
 
     Raises:
-        MalformedError, IndexError, struct.error: If it is no event.
+        MalformedError, IndexError, struct.error: If it is not an event.
     """
     i = file.at(start, _LONGEST_HEAD)
     data = file.data
-    if data[i] == _WALL_TIME_KEY and data[i + 9] == _STEP_KEY:  # as everybody writes them
+    if data[i] == _WALL_TIME_KEY and data[i + 9] == _STEP_KEY:  # the usual order of fields
         wall_time = float64(data, i + 1)
         step, at = varint(data, i + 10)
         if data[at] == _SUMMARY_KEY:
@@ -257,9 +258,9 @@ def find_head(file: WindowedFile, start: int, length: int) -> EventHead:
 
 
 def _histograms_start(file: WindowedFile, start: int, size: int) -> int:
-    """Where the last values begin whose tensors of ours are all histograms of one layout.
+    """Where the trailing values start whose tensors of ours are all histograms of one layout.
 
-    Counted from ``start`` on, where the first value is; ``size`` if there are none.
+    Relative to ``start``, the start of the first value; ``size`` if there are none.
     """
     first, last = size, ""
     at = 0
@@ -276,7 +277,7 @@ def _histograms_start(file: WindowedFile, start: int, size: int) -> int:
 
 
 def tensors_in(file: WindowedFile, start: int, size: int) -> list[StoredTensor]:
-    """Return the tensors of ours among some values; positions are counted from ``start`` on."""
+    """Return our tensors among some values; positions are relative to ``start``."""
     tensors: list[StoredTensor] = []
     at = 0
     while at < size:
@@ -285,9 +286,9 @@ def tensors_in(file: WindowedFile, start: int, size: int) -> list[StoredTensor]:
 
 
 def find_value(file: WindowedFile, start: int, size: int, tag: str) -> StoredTensor | None:
-    """Return the tensor of a tag among some values; positions are counted from ``start`` on.
+    """Return the tensor of a tag among some values; positions are relative to ``start``.
 
-    Values of other tags are passed over. None if there is none of the tag.
+    Values of other tags are skipped. None if the tag is missing.
     """
     wanted = tag.encode()
     head = bytes([_TAG_KEY, *to_varint(len(wanted))]) + wanted
@@ -297,7 +298,7 @@ def find_value(file: WindowedFile, start: int, size: int, tag: str) -> StoredTen
         key, i = varint(file.data, i)
         length, i = varint(file.data, i)
         if key != _VALUE_KEY or at + i - before + length > size:
-            raise MalformedError("something else than a value")
+            raise MalformedError("something other than a value")
         if file.data.startswith(head, i):
             tensors: list[StoredTensor] = []
             _find_value(file, start, at, tensors, [])
@@ -313,17 +314,17 @@ def _find_value(
     tensors: list[StoredTensor],
     gaps: list[tuple[int, int]],
 ) -> int:
-    """Look at one value.
+    """Parse one value.
 
     Args:
-        file: Which.
-        start: What positions are counted from.
-        at: Where the value starts.
-        tensors: Gets what is ours.
-        gaps: Gets where bytes differ from event to event, and how many.
+        file: The file.
+        start: Origin of the positions.
+        at: Start of the value.
+        tensors: Receives our tensors.
+        gaps: Receives the positions and sizes of bytes that differ between events.
 
     Returns:
-        Where the next value starts.
+        Start of the next value.
     """
     i = before = file.at(start + at, _LONGEST_FIELD)
     key, i = varint(file.data, i)
@@ -371,7 +372,7 @@ def _tensor(file: WindowedFile, start: int, at: int, size: int) -> TensorPlace:
     i = file.at(start + at, min(size, _LONGEST_TENSOR_HEAD))
     try:
         place = find_tensor(file.data, i, i + size)
-    except IndexError:  # fields after the numbers
+    except IndexError:  # there are fields after the numbers
         i = file.at(start + at, size)
         place = find_tensor(file.data, i, i + size)
     return place._replace(at=place.at - i + at) if place.at else place

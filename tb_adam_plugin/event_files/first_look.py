@@ -1,8 +1,8 @@
-"""Many or large event files looked at for the first time: by processes of their own.
+"""Indexes many or large event files for the first time, in separate processes.
 
-An index is made by thousands of small reads and by a loop in Python. Beside TensorBoard's own
-loader, which checks all that it reads in a Python loop, each of them would wait for the
-interpreter; and one process waits for the disk where several can ask it for more.
+Building an index takes thousands of small reads and a Python loop. While TensorBoard's own loader
+checks everything it reads in a Python loop, each read would wait for the GIL; and a single process
+waits for the disk where several can have requests in flight.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from typing import BinaryIO
 
 from tb_adam_plugin.event_files.run_files import RunFiles
 
-# Starting a process takes as long as looking at so many files, or at so many bytes.
+# Starting a process takes as long as indexing this many files, or this many bytes.
 _MANY_FILES = 64
 _MANY_BYTES = 256 << 20
 _MOST_PROCESSES = 4
-# What looking at a file costs by itself, in bytes of a large one.
+# Cost of a single file, in bytes of a large one.
 _BYTES_OF_A_FILE = 4 << 20
 
 _logger = logging.getLogger(__name__)
 
 
 def first_look(runs: Mapping[str, Sequence[str]]) -> dict[str, RunFiles]:
-    """Look at event files of the callback's own.
+    """Index the callback's own event files.
 
     Args:
-        runs: The event files of each run, in the order of their names.
+        runs: The event files of each run, sorted by name.
 
     Returns:
-        What was found in them, by run. Empty where there is too little to look at; and what a
-        process could not be started for is left out: whoever asks looks at it then.
+        The indexes, by run. Empty if there is too little to index; runs whose process could not be
+        started are missing, and are indexed by whoever asks for them.
     """
     work = {run: _work(paths) for run, paths in runs.items()}
     is_little = len(work) < _MANY_FILES and sum(work.values()) < _MANY_BYTES
@@ -68,14 +68,14 @@ def _work(paths: Sequence[str]) -> int:
 
 
 def _is_python(executable: str | None) -> bool:
-    """Whether a program runs Python code, which one that brings its own interpreter does not."""
+    """Whether a program runs Python code; one with an embedded interpreter does not."""
     name = os.path.basename(executable or "").lower()
     return name.startswith(("python", "pypy")) and not getattr(sys, "frozen", False)
 
 
 def _look(runs: dict[str, Sequence[str]]) -> dict[str, RunFiles]:
-    """Have a process look at some runs."""
-    # The process imports from where this one does: not from the folder that it is started in.
+    """Have a process index some runs."""
+    # The process imports from the same places as this one, not from its working directory.
     program = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()"
     found: dict[str, RunFiles] = {}
     try:
@@ -93,15 +93,15 @@ def _look(runs: dict[str, Sequence[str]]) -> dict[str, RunFiles]:
             for _ in runs:
                 run, files = pickle.load(process.stdout)
                 found[run] = files
-    except Exception as error:  # pickle raises nearly anything at what it did not write
+    except Exception as error:  # pickle may raise nearly anything for foreign data
         _logger.info("Adam Debug: a process that looks at event files has ended: %r", error)
     return found
 
 
 def main() -> None:
-    """Look at the runs that standard input names, and write what is found to standard output."""
+    """Index the runs named on standard input, and write the result to standard output."""
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as answer:
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what is printed is no answer
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # keeps prints out of the answer
         runs: dict[str, list[str]] = pickle.load(sys.stdin.buffer)
         for run, paths in runs.items():
             _write(run, paths, answer)

@@ -1,7 +1,7 @@
-"""A file that was read before, opened again where it is still the same one.
+"""A file that was read before, reopened if it is still the same one.
 
-Files are replaced by others of their name, by another file or by other bytes in the same one. What
-was found in the one before says nothing about these.
+Files get replaced by others with the same name, or their content is overwritten. What was found
+before says nothing about the new content.
 """
 
 from __future__ import annotations
@@ -13,27 +13,28 @@ from contextlib import contextmanager
 from tb_adam_plugin.event_files.windowed_file import ReplacedError, WindowedFile
 from tb_adam_plugin.languages.sentences import say
 
-# The first bytes of an event file say when it was made, the last ones of a record are its checksum.
+# The first bytes of an event file contain its creation time, the last ones of a record its
+# checksum.
 _FIRST, _LAST = 64, 16
 
 
 class KnownFile:
-    """By what a file is known. Not safe for several threads."""
+    """Identifies a file by its content. Not thread-safe."""
 
     def __init__(self, path: str) -> None:
-        """Name a file; nothing is known of it yet."""
+        """Name a file; nothing is known about it yet."""
         self.path = path
         self._identity: tuple[int, int] | None = None
-        self._seen = (-1, -1)  # size and time of the last change, when it was looked at
+        self._seen = (-1, -1)  # size and modification time when last checked
         self._first = b""
         self._last = (0, b"")
 
     def remember(self, file: WindowedFile, end: int) -> None:
-        """Note what is to be in the file from now on.
+        """Note the content that the file should have from now on.
 
         Args:
-            file: As :meth:`opened` yields it.
-            end: Where what was read ends.
+            file: As yielded by :meth:`opened`.
+            end: End of the part that was read.
         """
         start = max(0, end - _LAST)
         self._last = start, file.read(start, end - start)
@@ -43,11 +44,11 @@ class KnownFile:
         """Open the file.
 
         Args:
-            least_window: As for :class:`.windowed_file.WindowedFile`.
+            least_window: See :class:`.windowed_file.WindowedFile`.
 
         Raises:
             OSError: If it cannot be read.
-            ReplacedError: If it is another file than before, or was cut, also while it is open.
+            ReplacedError: If the file was replaced or truncated, including while it is open.
         """
         with WindowedFile(self.path, least_window) as file:
             self._check(file)
@@ -67,5 +68,7 @@ class KnownFile:
             or not first.startswith(self._first)
             or file.read(start, len(last)) != last
         ):
-            raise ReplacedError(say("{file} was replaced or cut", file=os.path.basename(self.path)))
+            raise ReplacedError(
+                say("{file} was replaced or truncated", file=os.path.basename(self.path))
+            )
         self._seen, self._first = now, first

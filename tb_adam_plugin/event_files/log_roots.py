@@ -1,4 +1,4 @@
-"""Which event files make which run, and what TensorBoard's run selector calls it."""
+"""Which event files belong to which run, and the run's name in TensorBoard's run selector."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import suppress
 from typing import Any
 
 _FILE_MARK = "tfevents"
-# As TensorBoard tells an address from a path.
+# TensorBoard's own test for an address.
 _ADDRESS = re.compile(r"[a-zA-Z][0-9a-zA-Z.]*://.*")
-# Deeper than anybody nests folders, and less deep than Python nests calls.
+# Deeper than anybody nests folders, and within Python's recursion limit.
 _DEEPEST = 200
 
 
@@ -19,21 +19,21 @@ class LogRoots:
     """The folders that TensorBoard reads, as ``--logdir`` or ``--logdir_spec`` names them."""
 
     def __init__(self, folders: Mapping[str, str]) -> None:
-        """Name the folders.
+        """Set the folders.
 
         Args:
-            folders: What the names of the runs in each begin with, by its path; "" for nothing.
+            folders: Prefix of the run names in each folder, by its path; "" for none.
         """
         self._folders = dict(folders)
 
     @classmethod
     def of_folder(cls, folder: str | os.PathLike[str]) -> LogRoots:
-        """Return the one folder that ``--logdir`` would name; ``~`` is somebody's home."""
+        """Return the single folder given as ``--logdir``; ``~`` is a home folder."""
         return cls({os.path.expanduser(os.fspath(folder)): ""})
 
     @classmethod
     def of_flags(cls, flags: Any) -> LogRoots | None:
-        """Return the folders of TensorBoard's flags; None if they are not all on this machine."""
+        """Return the folders in TensorBoard's flags; None if they are not all on this machine."""
         folder = str(getattr(flags, "logdir", "") or "")
         specified = str(getattr(flags, "logdir_spec", "") or "")
         if getattr(flags, "grpc_data_provider", ""):
@@ -43,10 +43,10 @@ class LogRoots:
         return None if remote or not roots._folders else roots
 
     def event_files(self) -> dict[str, list[str]]:
-        """Return the event files of every run, in the order of their names.
+        """Return the event files of every run, sorted by name.
 
-        Linked folders are gone into, but never into one that is being gone through. A folder that
-        cannot be read has no runs, as for TensorBoard.
+        Linked folders are followed, except into a folder that is already being visited. A folder
+        that cannot be read has no runs, as in TensorBoard.
         """
         found: dict[str, list[str]] = {}
         for root, name in self._folders.items():
@@ -57,7 +57,7 @@ class LogRoots:
 
 
 def _parse_specification(specification: str) -> dict[str, str]:
-    """Read ``--logdir_spec``: paths with or without a name, as TensorBoard does."""
+    """Parse ``--logdir_spec`` as TensorBoard does: paths with or without a name."""
     folders: dict[str, str] = {}
     for part in filter(None, specification.split(",")):
         name, path = "", part
@@ -71,7 +71,7 @@ def _parse_specification(specification: str) -> dict[str, str]:
 
 
 def _folders_with_files(root: str) -> list[tuple[str, list[str]]]:
-    """Return every folder with event files, from the root on, and these."""
+    """Return every folder with event files, starting from the root, and its files."""
     found: list[tuple[str, list[str]]] = []
     waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(root, ())]
     while waiting:
@@ -85,7 +85,7 @@ def _folders_with_files(root: str) -> list[tuple[str, list[str]]]:
                 continue
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    with suppress(OSError):  # of one link that leads nowhere
+                    with suppress(OSError):  # for a single broken link
                         if _FILE_MARK in entry.name and entry.is_file():
                             files.append(entry.path)
                         elif entry.is_dir():

@@ -1,8 +1,8 @@
-"""The interpreter back soon, for a thread that reads beside one that computes.
+"""Shortens the wait for the GIL of a thread that reads while another one computes.
 
-A call of the operating system or of NumPy gives the interpreter away, and a thread that computes
-in Python keeps it for five milliseconds. Beside TensorBoard's own loader, which checks in a Python
-loop what it reads, thousands of such calls would take minutes.
+Calls of the operating system or of NumPy release the GIL, and a thread that computes in Python then
+keeps it for five milliseconds. While TensorBoard's own loader checks what it reads in a Python
+loop, thousands of such calls would take minutes.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from contextlib import contextmanager
 _SECONDS = 3e-5
 
 _lock = threading.Lock()
-_usual: list[float] = []  # the interval as it was, once for each thread that reads
+_usual: list[float] = []  # the original interval, once for each reading thread
 
 
 @contextmanager
 def quick_turns() -> Iterator[None]:
-    """Let threads of this process change more often, as long as somebody is in here."""
+    """Make threads of this process switch more often while any thread is in here."""
     with _lock:
         _usual.append(_usual[0] if _usual else sys.getswitchinterval())
         sys.setswitchinterval(min(_SECONDS, _usual[0]))

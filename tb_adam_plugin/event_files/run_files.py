@@ -1,4 +1,4 @@
-"""The event files of one run, and what there is of each tag in them."""
+"""The event files of one run, and the content of each tag in them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _SEARCHED_AT_ONCE = 1 << 20
 
 
 class FileSeries(NamedTuple):
-    """What is known of a tag without reading its tensors.
+    """What is known about a tag without reading its tensors.
 
     Attributes:
-        max_step: Step of the last record: what had got further before it is ended.
+        max_step: Step of the last record: records of later steps stored before it were superseded.
         max_wall_time: Latest wall time, seconds since the epoch.
-        plugin_content: The content of the first summary of the tag that has any.
-        records: How many there are.
-        files: Numbers of the indexes that have it: other files of these names have others.
+        plugin_content: The content of the tag's first summary that has any.
+        records: Number of records.
+        files: Numbers of the indexes that have it; a replaced file gets a new number.
     """
 
     max_step: int
@@ -43,16 +43,16 @@ class FileSeries(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FileRecords:
-    """The intact tensors of a tag in one file, in the order in which they were stored.
+    """The intact tensors of a tag in one file, in storage order.
 
     Attributes:
-        index: Of the file.
+        index: Index of the file.
         step: int64 ``[records]``.
         wall_time: float64 ``[records]``, seconds since the epoch.
-        at: Position of the numbers, or of the message where the kind says so, int64 ``[records]``.
-        size: How many bytes they have, int64 ``[records]``.
+        at: Position of the numbers, or of the message, depending on ``kind``, int64 ``[records]``.
+        size: Their size in bytes, int64 ``[records]``.
         kind: Index into :attr:`kinds`, int64 ``[records]``.
-        kinds: Types and shapes; ``at`` is 0 where the numbers are listed in the message.
+        kinds: Types and shapes; ``at`` is 0 if the numbers are listed in the message.
         event: Index of the event, int64 ``[records]``.
     """
 
@@ -83,9 +83,9 @@ class _File:
     """A file of a run.
 
     Attributes:
-        index: Of it; None as long as nothing of ours was found in it.
-        identity: Of what was searched.
-        searched: How many of its bytes have nothing of ours.
+        index: Its index; None until something of ours is found in it.
+        identity: Identity of the searched file.
+        searched: Number of bytes searched without finding anything of ours.
         error: Why it cannot be read, or "".
     """
 
@@ -96,17 +96,17 @@ class _File:
 
 
 class RunFiles:
-    """The event files of one run. Safe to use from several threads.
+    """The event files of one run. Thread-safe.
 
-    What it yields, and the records that it returns, belong to the files as they were: reading them
-    raises :class:`.event_index.ReplacedError` when a file is another one by then.
+    What it yields and returns refers to the files as they were: reading it raises
+    :class:`.event_index.ReplacedError` if a file has been replaced since.
     """
 
     def __init__(self, *, is_ours: bool) -> None:
-        """Begin without files.
+        """Start without files.
 
         Args:
-            is_ours: Whether the folder holds our files alone. Others are searched for tags of ours.
+            is_ours: Whether the folder only holds our files. Others are searched for our tags.
         """
         self.lock = threading.RLock()
         self._is_ours = is_ours
@@ -115,22 +115,22 @@ class RunFiles:
         self._undescribed: dict[str, int] = {}
 
     def __getstate__(self) -> dict[str, object]:
-        """Return what another process needs: all but the lock."""
+        """Return what another process needs: everything but the lock."""
         return {name: value for name, value in vars(self).items() if name != "lock"}
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        """Take over what another process has found."""
+        """Take over the results of another process."""
         vars(self).update(state, lock=threading.RLock())
 
     def update(self, paths: Sequence[str], searched_bytes: int) -> int:
-        """Look at what is new.
+        """Index what is new.
 
         Args:
-            paths: Of the files there are, in the order of their names.
+            paths: Paths of the files, sorted by name.
             searched_bytes: How many bytes of others' files to search, at most.
 
         Returns:
-            How many of them were searched.
+            How many bytes were searched.
         """
         with self.lock:
             self._files = {path: self._files.get(path, _File()) for path in paths}
@@ -157,11 +157,11 @@ class RunFiles:
             return {path: file.error for path, file in self._files.items() if file.error}
 
     def series(self) -> dict[str, FileSeries]:
-        """Return what there is of each tag; the same object as long as nothing has changed."""
+        """Return what is known about each tag; the same object until something changes."""
         with self.lock:
             written = [(index, len(index)) for index in self._indexes()]
             if written != self._series[0]:
-                # What cannot be read is looked at again.
+                # Files that could not be read are retried.
                 found, all_are_read = self._joined_series()
                 self._series = written if all_are_read else [], found
             return self._series[1]
@@ -184,14 +184,14 @@ class RunFiles:
 
     @property
     def damaged(self) -> dict[str, int]:
-        """How many events of each file are known to be damaged, by path, where any are."""
+        """Number of events of each file known to be damaged, by path, if there are any."""
         with self.lock:
             damaged = {p: f.index.damaged for p, f in self._files.items() if f.index is not None}
             return {path: count for path, count in damaged.items() if count}
 
     @property
     def cut_off(self) -> dict[str, int]:
-        """From which byte on nothing of a file can be read, by path, where that is not its end."""
+        """The byte from which on nothing of a file can be read, by path, if it is not its end."""
         with self.lock:
             indexes = {p: f.index for p, f in self._files.items() if f.index is not None}
             at = {path: index.cut_off_at for path, index in indexes.items()}
@@ -199,7 +199,7 @@ class RunFiles:
 
     @property
     def undescribed(self) -> dict[str, int]:
-        """How many records there are of each tag of which no intact one says what they hold."""
+        """Number of records of each tag without an intact description of their content."""
         with self.lock:
             return self._undescribed
 
@@ -244,7 +244,7 @@ def _updated(path: str, index: EventIndex) -> EventIndex:
 
 
 def _search(path: str, file: _File, most: int) -> int:
-    """Search what is new in a file for tags of ours; a file that has any gets an index."""
+    """Search the new part of a file for our tags; if there are any, give it an index."""
     searched = 0
     status = os.stat(path)
     size, identity = status.st_size, (status.st_dev, status.st_ino)
@@ -267,7 +267,7 @@ def _search(path: str, file: _File, most: int) -> int:
 
 
 def _series_of(index: EventIndex) -> Iterator[tuple[str, FileSeries]]:
-    """Go through the tags of a file."""
+    """Iterate over the tags of a file."""
     metadata = index.metadata()
     for tag in index.tags:
         found = _describe(index, index.places(tag).event, metadata.get(tag, b""))
@@ -296,7 +296,7 @@ def _metadata_of(index: EventIndex, place: HistogramPlace) -> bytes:
 
 
 def _describe(index: EventIndex, events: Int64s, metadata: bytes) -> FileSeries | None:
-    """Say what there is of a tag; None if it is not ours, or none of its events is intact."""
+    """Describe a tag; None if it is not ours, or none of its events is intact."""
     try:
         plugin = summary_pb2.SummaryMetadata.FromString(metadata).plugin_data
     except DecodeError:
@@ -314,13 +314,13 @@ def _describe(index: EventIndex, events: Int64s, metadata: bytes) -> FileSeries 
 
 
 def _largest(index: EventIndex, events: Int64s, values: Int64s | Float64s) -> int | None:
-    """Return which intact event has the largest value; None if no event is intact."""
+    """Return the intact event with the largest value; None if no event is intact."""
     left = events
     while left.size:
         event = int(left[values[left].argmax()])
         if index.is_intact(event):
             return event
-        left = left[index.intact(left)]  # all of them, rather than one after the other
+        left = left[index.intact(left)]  # all at once, rather than one after the other
     return None
 
 

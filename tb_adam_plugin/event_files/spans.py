@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 from tb_adam_plugin.arrays import Int64s
 
-# So many bytes are read at once, as long as a third of them at most is not wanted.
+# Size of a span that is read at once, if at most a third of it is unwanted.
 _SPAN = 1 << 22
 _MOST_UNWANTED = 1.5
-# Less than that between two parts is read along: it takes as long as another call.
+# Smaller gaps between two parts are read, too: it takes no longer than another call.
 _NEAR = 1 << 15
 
 
 def spans_of(at: Int64s, size: Int64s) -> Iterator[tuple[int, int]]:
-    """Put neighbours together: where the parts of each span start and end."""
+    """Group neighbouring parts: the start and end of each group."""
     first, wanted = 0, 0
     starts, sizes = at.tolist(), size.tolist()
     for i, (start, length) in enumerate(zip(starts, sizes, strict=True)):

@@ -1,4 +1,4 @@
-"""Tensors of events as arrays."""
+"""Converts tensors of events to arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DTYPES = {1: "<f4", 2: "<f8", 4: "|u1", 9: "<i8", 22: "<u4"}  # by number in ty
 
 
 def to_array(message: tensor_pb2.TensorProto) -> npt.NDArray[Any] | None:
-    """Return the numbers of a tensor; None if they are of another type, or more or fewer."""
+    """Return the numbers of a tensor; None if their type or their count is wrong."""
     dtype = _DTYPES.get(message.dtype)
     if dtype is None:
         return None
@@ -26,17 +26,17 @@ def to_array(message: tensor_pb2.TensorProto) -> npt.NDArray[Any] | None:
     try:
         with np.errstate(over="ignore"):
             array: npt.NDArray[Any] = np.array(list(listed), dtype).reshape(shape)
-    except (ValueError, OverflowError):  # another number of them, or beyond the type
+    except (ValueError, OverflowError):  # wrong count, or out of range for the type
         return None
     return array
 
 
 def from_file(data: npt.NDArray[np.uint8], kind: TensorPlace) -> npt.NDArray[Any] | None:
-    """Return a tensor as an array of its own; None as :func:`to_array` does.
+    """Return a tensor as a new array; None in the same cases as :func:`to_array`.
 
     Args:
         data: Its numbers, or the message that lists them.
-        kind: Its type and shape; ``at`` is 0 where the numbers are listed.
+        kind: Its type and shape; ``at`` is 0 if the numbers are listed.
     """
     if kind.at:
         dtype = _DTYPES.get(kind.dtype)
@@ -48,12 +48,12 @@ def from_file(data: npt.NDArray[np.uint8], kind: TensorPlace) -> npt.NDArray[Any
 
 
 def is_float32(kind: TensorPlace, shape: tuple[int, ...]) -> bool:
-    """Return whether a tensor is of float32 and of a shape."""
+    """Return whether a tensor has type float32 and the given shape."""
     return _DTYPES.get(kind.dtype) == "<f4" and kind.shape == shape
 
 
 def in_words(kind: TensorPlace) -> str:
-    """Return type and shape of a tensor for a message."""
+    """Return a tensor's type and shape for a message."""
     dtype = _DTYPES.get(kind.dtype)
     name = f"type {kind.dtype}" if dtype is None else str(np.dtype(dtype))
     return f"{name} {'×'.join(map(str, kind.shape))}"

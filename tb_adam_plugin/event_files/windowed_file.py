@@ -1,4 +1,4 @@
-"""A file read in windows: little of it where one jumps, much of it where one goes on."""
+"""Reads a file in windows: small ones after a jump, large ones for sequential reading."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from tb_adam_plugin.languages.sentences import say
 
 _LEAST_WINDOW = 1 << 12
 _MOST_WINDOW = 1 << 20
-# Where a read takes so long, as over a network, jumps cost more than reading what lies between.
+# If reads take this long, as over a network, jumps cost more than reading the data in between.
 _SLOW_SECONDS = 5e-4
 _REACH_OF_SLOW_READS = 64
 
 
 class ReplacedError(Exception):
-    """Another file has taken the place of the one that was read, or it was cut."""
+    """The file was replaced or truncated while it was read."""
 
 
 class WindowedFile:
-    """A file that is open for reading, for as long as it is looked at.
+    """A file opened for reading.
 
-    It is read, not mapped into memory: a writer that meets a full disk truncates its file, and what
-    is mapped would end the process.
+    It is read, not mapped into memory: a writer that meets a full disk truncates its file, and
+    access to the mapped part would kill the process.
 
     Attributes:
         data: The window.
-        size: Bytes of the file when it was opened.
-        identity: Of the file: another one of the same name has another.
-        may_be_cut: Whether it may become shorter while it is read, and ends there then.
+        size: Size of the file in bytes when it was opened.
+        identity: Identity of the file, which differs for another file of the same name.
+        may_be_cut: Whether it may be truncated while it is read, and then just ends there.
     """
 
     def __init__(self, path: str, least_window: int = _LEAST_WINDOW) -> None:
         """Open a file.
 
         Args:
-            path: Where it is.
+            path: Path of the file.
             least_window: How many bytes to read after a jump.
 
         Raises:
@@ -54,7 +54,7 @@ class WindowedFile:
         self.may_be_cut = False
 
     def __enter__(self) -> WindowedFile:
-        """Return itself."""
+        """Return the file itself."""
         return self
 
     def __exit__(
@@ -67,7 +67,7 @@ class WindowedFile:
         self.close()
 
     def status(self) -> tuple[int, int]:
-        """Return how many bytes the file has by now, and when it was last changed."""
+        """Return the current size in bytes, and the time of the last change."""
         now = os.fstat(self._file.fileno())
         return now.st_size, now.st_mtime_ns
 
@@ -76,15 +76,14 @@ class WindowedFile:
         self._file.close()
 
     def at(self, position: int, count: int) -> int:
-        """Have some bytes in the window.
+        """Load some bytes into the window.
 
         Args:
-            position: In the file.
-            count: How many bytes, at most.
+            position: Position in the file.
+            count: Number of bytes, at most.
 
         Returns:
-            The index of the first one in :attr:`data`, which ends before the last one only where
-            the file does.
+            The index of the first one in :attr:`data`, which has fewer bytes only if the file ends.
         """
         index = position - self._start
         if index >= 0 and index + count <= len(self.data):
@@ -100,12 +99,12 @@ class WindowedFile:
         return 0
 
     def read(self, position: int, count: int) -> bytes:
-        """Return bytes of the file; fewer where it ended when it was opened.
+        """Return bytes of the file; fewer if it ended when it was opened.
 
         Raises:
-            ReplacedError: If it ends earlier by now, and that is not expected.
+            ReplacedError: If it has become shorter, unless that is expected.
         """
-        count = min(count, self.size - position)  # both may be what damaged bytes claim
+        count = min(count, self.size - position)  # both may come from damaged bytes
         if count <= 0:
             return b""
         self._file.seek(position)
@@ -114,7 +113,7 @@ class WindowedFile:
             piece = self._file.read(count)
             if not piece:
                 if not self.may_be_cut:
-                    raise ReplacedError(say("An event file was cut"))
+                    raise ReplacedError(say("An event file was truncated"))
                 self.size = position + sum(map(len, pieces))
                 break
             pieces.append(piece)
@@ -125,12 +124,12 @@ class WindowedFile:
         """Fill a buffer.
 
         Raises:
-            ReplacedError: If the file ends before.
+            ReplacedError: If the file ends earlier.
         """
         self._file.seek(position)
         done = 0
         while done < len(buffer):
             count = self._file.readinto(buffer[done:])  # type: ignore[attr-defined]
             if not count:
-                raise ReplacedError(say("An event file was cut"))
+                raise ReplacedError(say("An event file was truncated"))
             done += count

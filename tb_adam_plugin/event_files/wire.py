@@ -1,8 +1,8 @@
-"""Fields of protocol buffer messages, found without unpacking what is in them.
+"""Finds fields of protocol buffer messages without parsing their content.
 
-A field is a key, which has its number and how it is stored, and a value: a number of variable
-length, four or eight bytes, or a length and so many bytes. Reading past the end of the buffer
-raises :class:`IndexError` or :class:`struct.error`, what is no field :class:`MalformedError`.
+A field is a key, which contains its number and wire type, and a value: a varint, four or eight
+bytes, or a length and that many bytes. Reading past the end of the buffer raises
+:class:`IndexError` or :class:`struct.error`; invalid fields raise :class:`MalformedError`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MOST_DIMENSIONS = 8
 
 
 class MalformedError(ValueError):
-    """Bytes are not the message that they should be."""
+    """The bytes are not the expected message."""
 
 
 class TensorPlace(NamedTuple):
@@ -28,7 +28,7 @@ class TensorPlace(NamedTuple):
         dtype: Its number in types.proto.
         shape: Sizes.
         at: Index of the first byte of its numbers; 0 if they are listed one by one.
-        size: How many bytes they are.
+        size: Their size in bytes.
     """
 
     dtype: int
@@ -38,7 +38,7 @@ class TensorPlace(NamedTuple):
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return a number of variable length and where the next field starts."""
+    """Return a varint and the position after it."""
     byte = data[at]
     at += 1
     if byte < 0x80:
@@ -56,7 +56,7 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def to_varint(number: int) -> bytes:
-    """Return a number that is not negative, as it is stored."""
+    """Return a non-negative number as a varint."""
     parts = bytearray()
     while number >= 0x80:
         parts.append(number & 0x7F | 0x80)
@@ -65,19 +65,19 @@ def to_varint(number: int) -> bytes:
 
 
 def signed(value: int) -> int:
-    """Return an int64 that was stored as an unsigned number."""
+    """Return an int64 that was stored as unsigned."""
     value &= (1 << 64) - 1
     return value - (1 << 64) if value >= 1 << 63 else value
 
 
 def float64(data: bytes, at: int) -> float:
-    """Return eight bytes as a number."""
+    """Return eight bytes as a float."""
     number: float = _FLOAT64.unpack_from(data, at)[0]
     return number
 
 
 def after(data: bytes, at: int, key: int) -> int:
-    """Return where the field after one of ``key`` starts, whose value starts at ``at``."""
+    """Return where the field with ``key`` ends, whose value starts at ``at``."""
     kind = key & 7
     if key < _FIRST_KEY:
         raise MalformedError("a field has no number")
@@ -94,12 +94,12 @@ def after(data: bytes, at: int, key: int) -> int:
 
 
 def find_tensor(data: bytes, at: int, end: int) -> TensorPlace:
-    """Look at the head of a ``TensorProto``.
+    """Parse the head of a ``TensorProto``.
 
     Args:
-        data: With the message, or its beginning up to its numbers.
-        at: Where it starts.
-        end: Where it ends, which may be behind the end of ``data``.
+        data: The message, or its beginning up to its numbers.
+        at: Start of the message.
+        end: End of the message, possibly past the end of ``data``.
     """
     dtype = 0
     shape: tuple[int, ...] = ()
@@ -132,7 +132,7 @@ def _shape(data: bytes, at: int, end: int) -> tuple[int, ...]:
             at = after(data, at, key)
             continue
         length, at = varint(data, at)
-        if len(sizes) <= _MOST_DIMENSIONS:  # no tensor of ours has as many
+        if len(sizes) <= _MOST_DIMENSIONS:  # our tensors have fewer
             sizes.append(_size(data, at, at + length))
         at += length
     return tuple(sizes)

@@ -1,4 +1,4 @@
-"""The documents that are read offline: where they are, and what stands below a heading."""
+"""The documents for offline reading: where they are, and their sections and tables."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tb_adam_plugin.languages.catalogues import ENGLISH
 HOW_TO_READ = "how-to-read.md"
 RULES = "rules.md"
 
-# Where they are in a checkout. setup.py copies them into the package when it is built.
+# Their location in a checkout. setup.py copies them into the package at build time.
 _CHECKOUT = Path(__file__).parents[2] / "docs"
 _HEADING = re.compile(r"^(#+) +(.*?) *$", re.MULTILINE)
 _CELL = re.compile(r"(?<!\\)\|")
 
 
 class Section(NamedTuple):
-    """What stands below one heading.
+    """The text below one heading.
 
     Attributes:
-        heading: Without the marks before it.
-        markdown: Up to the next heading of its level or of a higher one.
+        heading: Without its markup.
+        markdown: Up to the next heading of the same or a higher level.
     """
 
     heading: str
@@ -37,8 +37,8 @@ class Row(NamedTuple):
     """One row of a table.
 
     Attributes:
-        first: Its first cell, which says what it is about.
-        cells: The other cells that are not empty, each below the heading of its column.
+        first: Its first cell, which names the subject.
+        cells: The other non-empty cells, each with the heading of its column.
     """
 
     first: str
@@ -47,11 +47,11 @@ class Row(NamedTuple):
 
 @cache
 def document(name: str, language: str = ENGLISH) -> str:
-    """Return a document, or "" where there is none in that language.
+    """Return a document, or "" if it does not exist in that language.
 
     Args:
         name: :data:`HOW_TO_READ` or :data:`RULES`.
-        language: One of those of the catalogues.
+        language: One of the catalogues' languages.
     """
     path = name if language == ENGLISH else f"{language}/{name}"
     installed = resources.files(__package__).joinpath(f"documents/{path}")
@@ -62,7 +62,7 @@ def document(name: str, language: str = ENGLISH) -> str:
 
 
 def sections(text: str) -> Iterator[Section]:
-    """Go through the sections of a document, those within others too."""
+    """Iterate over the sections of a document, including nested ones."""
     found = list(_HEADING.finditer(text))
     for place, heading in enumerate(found):
         later = (m for m in found[place + 1 :] if len(m[1]) <= len(heading[1]))
@@ -71,7 +71,7 @@ def sections(text: str) -> Iterator[Section]:
 
 
 def rows(text: str) -> Iterator[Row]:
-    """Go through the rows of all tables of a document."""
+    """Iterate over the rows of all tables of a document."""
     columns: list[str] = []
     for line in text.splitlines():
         if not line.startswith("|"):
@@ -86,6 +86,6 @@ def rows(text: str) -> Iterator[Row]:
 
 
 def anchor(heading: str) -> str:
-    """Return what GitHub calls a heading in a link: letters, marks, digits, hyphens."""
+    """Return GitHub's anchor of a heading: letters, marks, digits, hyphens."""
     kept = (c for c in heading.lower() if c in " -_" or unicodedata.category(c)[0] in "LMN")
     return "".join(kept).replace(" ", "-")

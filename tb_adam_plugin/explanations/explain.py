@@ -1,4 +1,4 @@
-"""What a rule or a statistic means: its texts in the documents, put together."""
+"""Explains a rule or a statistic by collecting its texts from the documents."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _LINK = re.compile(r"\[([^\]]*)\]\(([^)]*)\)")
 
 
 class Explanation(NamedTuple):
-    """What is to be said of one rule or statistic.
+    """The explanation of one rule or statistic.
 
     Attributes:
         name: Its id.
-        title: In a few words.
+        title: A few words.
         sections: Each with a heading and Markdown without links: paragraphs, lists, tables.
     """
 
@@ -39,11 +39,11 @@ def explain_rule(id_: str, language: str = ENGLISH) -> Explanation | None:
     """Explain a rule: what it means, what to do, when it fires, and the source.
 
     Args:
-        id_: Of the rule.
-        language: What is not there in it is English.
+        id_: Id of the rule.
+        language: Missing parts fall back to English.
 
     Returns:
-        None if there is no such rule.
+        None if the rule does not exist.
     """
     rule = RULE_BY_ID.get(id_)
     if rule is None:
@@ -57,14 +57,14 @@ def explain_rule(id_: str, language: str = ENGLISH) -> Explanation | None:
 
 
 def explain_statistic(name: str, language: str = ENGLISH) -> Explanation | None:
-    """Explain a statistic, or a column of every step: what it is, what it says, and the source.
+    """Explain a statistic, or a column of every step: what it is, what it shows, and the source.
 
     Args:
-        name: Of the statistic.
-        language: What is not there in it is English.
+        name: Name of the statistic.
+        language: Missing parts fall back to English.
 
     Returns:
-        None if there is no such statistic.
+        None if the statistic does not exist.
     """
     words = catalogue(language)
     found = _cells(name, language)
@@ -105,7 +105,7 @@ def _names(cell: str) -> list[str]:
 
 
 def _paragraphs(id_: str, language: str) -> list[Section]:
-    """Return the paragraphs about a rule, each with the heading that it begins with."""
+    """Return the paragraphs about a rule, each with its leading heading."""
     for text in _in_languages(documents.RULES, language):
         for section in sections(text):
             if section.heading == f"`{id_}`":
@@ -115,7 +115,7 @@ def _paragraphs(id_: str, language: str) -> list[Section]:
 
 
 def _cells(name: str, language: str) -> list[Section]:
-    """Return what tables say about a name, each cell below the heading of its column."""
+    """Return the table cells about a name, each with the heading of its column."""
     for text in _in_languages(documents.HOW_TO_READ, language):
         found = [cell for row in rows(text) if name in _names(row.first) for cell in row.cells]
         if found:
@@ -124,7 +124,7 @@ def _cells(name: str, language: str) -> list[Section]:
 
 
 def _linked(found: Iterable[Section], language: str) -> list[Section]:
-    """Return the sections of the document that texts link to."""
+    """Return the sections of the document that the texts link to."""
     wanted = [
         target.removeprefix("#")
         for section in found

@@ -1,1 +1,1 @@
-"""What is said to users, in English and in the languages of the catalogues beside this file."""
+"""User-visible text, in English and in the languages of the catalogues in this folder."""

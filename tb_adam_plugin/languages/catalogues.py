@@ -1,4 +1,4 @@
-"""Which languages there are, and the catalogue of each: JSON, translations by English text."""
+"""The available languages, and each one's catalogue: JSON, translations by English text."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _logger = logging.getLogger(__name__)
 
 
 def known_language(wanted: str) -> str:
-    """Return the language that comes closest to one that is wanted, English if none does.
+    """Return the closest available language, English if there is none.
 
     Args:
-        wanted: As browsers and systems name languages: "zh-CN", "zh_CN.UTF-8", "EN".
+        wanted: A language name as used by browsers and systems: "zh-CN", "zh_CN.UTF-8", "EN".
     """
     first = wanted.replace("_", "-").partition("-")[0].lower()
     return first if first in LANGUAGES else ENGLISH

@@ -1,8 +1,8 @@
-"""English sentences that remember how they were made, so that another language can say the same.
+"""English sentences that remember how they were composed, so they can be translated.
 
-A sentence is made of a template with named gaps, ``say("{share} of the units", share="94 %")``. It
-is English text like any other; :func:`in_language` looks its template up in the catalogue of a
-language and fills the same gaps, which may be sentences themselves.
+A sentence is made from a template with named gaps, ``say("{share} of the units", share="94 %")``.
+It is ordinary English text; :func:`in_language` looks its template up in a language's catalogue and
+fills the same gaps, whose values may be sentences themselves.
 """
 
 from __future__ import annotations
@@ -14,20 +14,19 @@ from typing import Any
 
 _FORMATTER = string.Formatter()
 
-# Gaps have spaces around them for names and numbers in Latin; Chinese that fills them needs none.
+# Gaps are surrounded by spaces for Latin names and numbers; a Chinese value needs none.
 _AMONG_CHINESE = re.compile(
     "(?<=[{0}]) +(?=[{0}])".format(r"\u4e00-\u9fff\u3001\u3002\uff01-\uff1f")
 )
 
 
 class Sentence(str):
-    """English text, and what it was made of.
+    """English text that remembers its parts.
 
     Attributes:
-        template: English text with gaps as of :meth:`str.format`; of joined texts what lies between
-            them.
-        values: What fills the gaps, by name.
-        parts: The texts that were joined; empty for a single sentence.
+        template: English text with gaps as in :meth:`str.format`; for joined texts the separator.
+        values: The values of the gaps, by name.
+        parts: The joined texts; empty for a single sentence.
     """
 
     template: str
@@ -35,15 +34,15 @@ class Sentence(str):
     parts: tuple[str, ...]
 
     def __add__(self, other: str) -> Sentence:
-        """Join two texts; what is no sentence stays as it is in every language."""
+        """Join two texts; one that is not a sentence stays the same in every language."""
         return _joined("", (self, other))
 
     def __radd__(self, other: str) -> Sentence:
-        """Join two texts; what is no sentence stays as it is in every language."""
+        """Join two texts; one that is not a sentence stays the same in every language."""
         return _joined("", (other, self))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Keep what it is made of when it is pickled or copied."""
+        """Keep the parts when pickled or copied."""
         return _restore, (str(self), self.template, dict(self.values), self.parts)
 
 
@@ -51,19 +50,19 @@ def say(template: str, /, **values: Any) -> Sentence:
     """Make a sentence.
 
     Args:
-        template: In English, a literal: it is the key of the catalogues. Gaps are named.
-        values: What fills the gaps: names, formatted numbers, or other sentences.
+        template: An English literal, which is the key of the catalogues. Gaps are named.
+        values: Values of the gaps: names, formatted numbers, or other sentences.
     """
     return _restore(template.format(**values), template, values, ())
 
 
 def known(text: str) -> Sentence:
-    """Make a sentence of English text that is a key of the catalogues, such as a rule's title."""
+    """Make a sentence of an English text that is a catalogue key, such as a rule's title."""
     return _restore(text, text, {}, ())
 
 
 def joined(texts: Iterable[str], between: str = " ") -> Sentence:
-    """Join texts, each in its own language; empty ones are left out.
+    """Join texts, each translated on its own; empty ones are left out.
 
     Args:
         texts: Sentences, or text that is the same in every language.
@@ -73,18 +72,18 @@ def joined(texts: Iterable[str], between: str = " ") -> Sentence:
 
 
 def in_language(text: str, catalogue: Mapping[str, str]) -> str:
-    """Say a text in another language.
+    """Translate a text.
 
     Args:
-        text: A sentence, or English text that is a key of the catalogue by itself. What the
-            catalogue lacks stays English.
+        text: A sentence, or an English text that is itself a key of the catalogue. Anything missing
+            in the catalogue stays English.
         catalogue: Translated templates by English ones; empty for English.
     """
     if not catalogue:
         return str(text)
     if not isinstance(text, Sentence):
         return catalogue.get(text, str(text))
-    # Parts and values that are no sentences are names, which may look like a key.
+    # Parts and values that are not sentences are names, which might equal a key.
     if text.parts:
         between = catalogue.get(text.template, text.template)
         return _closed_up(between.join(_of_sentence(part, catalogue) for part in text.parts))
@@ -97,12 +96,12 @@ def _of_sentence(value: Any, catalogue: Mapping[str, str]) -> Any:
 
 
 def _closed_up(text: str) -> str:
-    """Text without spaces between Chinese characters; any other text as it is."""
+    """Remove spaces between Chinese characters."""
     return _AMONG_CHINESE.sub("", text)
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what an error or a warning says: a sentence, if it was raised with one."""
+    """Return the message of an error or a warning: a sentence, if it was raised with one."""
     text = error.args[0] if len(error.args) == 1 else None
     return text if isinstance(text, Sentence) else str(error)
 
@@ -111,7 +110,7 @@ def gaps(template: str) -> set[str]:
     """Return the names of a template's gaps.
 
     Raises:
-        ValueError: If it is no template.
+        ValueError: If it is not a template.
     """
     return {name for _, name, _, _ in _FORMATTER.parse(template) if name is not None}
 

@@ -1,6 +1,6 @@
-"""A loss and a heat map as SVG, without any library for it.
+"""A loss and a heat map as SVG, without a plotting library.
 
-Text has the colour of the text around it, so that both dark and light notebooks can show it.
+Text inherits the surrounding colour, so it is readable in both dark and light notebooks.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ WIDTH, MOST_ROWS = 720, 60
 _LEFT, _RIGHT = 200, 10
 _LOSS_HEIGHT = 110
 _MOST_POINTS, _COLUMNS = 600, 510
-# Losses that are not finite so near to each other share a shade.
+# Non-finite losses this close to each other share a shade.
 _MERGED = 2
 _ROW = 12
-# Of the update-to-weight ratio, in decades: from far too small over usual to far too large.
+# Update-to-weight ratio in decades: from far too small over usual to far too large.
 LOW, MIDDLE, HIGH = -6.0, -3.0, -0.5
-# "vik" of Fabio Crameri's Scientific colour maps, as the tab's.
+# "vik" of Fabio Crameri's Scientific colour maps, as in the tab.
 _STOPS = (
     "001261 023779 307da6 7aaec8 c6dbe6 ece5e0 e3bca5 cf8e68 b3531f 832106 590008"
 )  # fmt: skip
@@ -38,17 +38,17 @@ Pixels = npt.NDArray[np.uint8]
 def loss_curve(
     steps: Float64s, loss: Float64s, lost: Flags, shown: tuple[float, float], caption: str
 ) -> tuple[str, int]:
-    """Draw a loss over the steps, and a shade where it is not finite.
+    """Draw a loss over the steps, with a shade where it is not finite.
 
     Args:
         steps: float64 ``[steps]``, ascending.
         loss: float64 ``[steps]``; NaN where there is none.
-        lost: Where there is one that is not finite, bool ``[steps]``.
+        lost: Where the loss is not finite, bool ``[steps]``.
         shown: The first and the last step of the axis.
-        caption: What is written into the first shade.
+        caption: Text of the first shade.
 
     Returns:
-        SVG elements, and the height that they take; ("", 0) without a loss.
+        SVG elements, and their height; ("", 0) without a loss.
     """
     known = np.isfinite(loss)
     if np.count_nonzero(known) < 2 and not lost.any():
@@ -70,7 +70,7 @@ def loss_curve(
 
 
 def _places(steps: Float64s, shown: tuple[float, float]) -> Float64s:
-    """Where steps lie on the axis."""
+    """Positions of steps on the axis."""
     first, last = shown
     places: Float64s = _LEFT + (steps - first) / max(1.0, last - first) * (WIDTH - _LEFT - _RIGHT)
     return places
@@ -106,13 +106,14 @@ def heat_map(
     Args:
         steps: float64 ``[records]``.
         values: float32 ``[records, parameters]``; NaN is left transparent.
-        names: Of the parameters; of more than :data:`MOST_ROWS` some, evenly spread.
+        names: Names of the parameters; if there are more than :data:`MOST_ROWS`, some are drawn,
+            evenly spread.
         shown: The first and the last step of the axis.
-        caption: What is written below.
+        caption: Text below the map.
         top: Where it begins.
 
     Returns:
-        SVG elements, and the height that they take; ("", 0) without a record.
+        SVG elements, and their height; ("", 0) without a record.
     """
     if not values.size:
         return "", 0
@@ -141,9 +142,9 @@ def svg(elements: str, height: int, label: str) -> str:
     """Return a picture of elements.
 
     Args:
-        elements: As the functions of this module draw them.
-        height: That they take.
-        label: What the picture shows, for who does not see it.
+        elements: As drawn by the functions of this module.
+        height: Their height.
+        label: A description of the picture, for screen readers.
     """
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
@@ -169,16 +170,16 @@ def _short(name: str) -> str:
 
 
 def _spread(count: int, most: int) -> npt.NDArray[np.intp]:
-    """Indices that are evenly spread, at most so many."""
+    """Evenly spread indices, at most this many."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))
 
 
 def _coloured(ratios: Float32s) -> Pixels:
-    """Colours of ratios, uint8 ``[rows, columns, 4]``: what is not known is transparent."""
+    """Colours of ratios, uint8 ``[rows, columns, 4]``: unknown ones are transparent."""
     with np.errstate(all="ignore"):
         decades = np.log10(ratios.astype(np.float64))
     known = ~np.isnan(ratios)
-    decades = np.where(np.isinf(ratios), MIDDLE, decades)  # the weight was 0: nothing is wrong
+    decades = np.where(np.isinf(ratios), MIDDLE, decades)  # the weight was 0, which is fine
     position = np.interp(decades, [LOW, MIDDLE, HIGH], [0.0, 0.5, 1.0])
     stops = np.array([[*bytes.fromhex(stop)] for stop in _STOPS.split()], np.float64)
     at = np.linspace(0, 1, len(stops))

@@ -1,4 +1,4 @@
-"""A run as a notebook shows it: its loss, its heat map and its findings."""
+"""The notebook view of a run: its loss, its heat map and its findings."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def picture_of(run: RecordedRun, language: str) -> str:
 
 
 def _about_lost(steps: Float64s, loss: Float64s, lost: Flags) -> str:
-    """Say where the loss is not finite; "" where it is."""
+    """Say where the loss is not finite; "" if it always is."""
     if not lost.any():
         return ""
     first = step(float(steps[lost][0]))
@@ -55,7 +55,7 @@ def _about_lost(steps: Float64s, loss: Float64s, lost: Flags) -> str:
 
 
 def page_of(run: RecordedRun, findings: Sequence[Finding], language: str) -> str:
-    """Return a run as HTML: what it is, its picture, and its findings with what to do."""
+    """Return a run as HTML: a summary, its picture, and its findings with advice."""
     words = catalogue(language)
     optimizers = " / ".join(dict.fromkeys(group.optimizer for group in run.groups))
     about = in_language(

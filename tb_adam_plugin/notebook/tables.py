@@ -1,4 +1,4 @@
-"""What other libraries are needed for: tables of pandas, charts of matplotlib."""
+"""Features that need other libraries: pandas tables, matplotlib charts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def frame(
     Args:
         columns: By name, or a matrix.
         index: The step of each row.
-        names: Of the columns of a matrix.
+        names: Names of a matrix's columns.
 
     Raises:
         ImportError: If pandas is not installed.
@@ -41,14 +41,14 @@ def plot_statistic(
     names: Sequence[str],
     axes: Any = None,
 ) -> Any:
-    """Draw a line for each tensor, and return the axes of matplotlib.
+    """Draw a line for each tensor, and return matplotlib's axes.
 
     Args:
         statistic: Its name.
         steps: int64 ``[records]``.
         values: float32 ``[records, names]``.
-        names: Of the tensors.
-        axes: Where to draw; new ones by default.
+        names: Names of the tensors.
+        axes: The axes to draw into; new ones by default.
 
     Raises:
         ImportError: If matplotlib is not installed.

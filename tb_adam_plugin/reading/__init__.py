@@ -1,1 +1,1 @@
-"""From event files, or what TensorBoard hands out, to the records of a run."""
+"""From event files, or from TensorBoard's data provider, to the records of a run."""

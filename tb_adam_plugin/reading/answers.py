@@ -1,4 +1,4 @@
-"""What :mod:`.store` answers: records of a run, as plain arrays."""
+"""The answers of :mod:`.store`: records of a run, as plain arrays."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tb_adam_plugin.schema import Parameter, Quantity
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """What is known without reading a tensor.
+    """What is known about the runs without reading a tensor.
 
     Attributes:
-        runs: By name. Their messages include what reading has shown to be damaged so far.
-        messages: About runs that cannot be shown.
+        runs: The runs, sorted by name. Their messages include damage found so far.
+        messages: Messages about runs that cannot be shown.
         revision: Changes whenever one of these runs has new data or messages.
     """
 
@@ -38,7 +38,7 @@ class StatisticRecords:
         step: float64 ``[steps]``.
         wall_time: float64 ``[steps]``, seconds since the epoch.
         values: float32 ``[steps, parameters]``; NaN where nothing was logged.
-        logged: bool of that shape, or None where everything was logged.
+        logged: bool ``[steps, parameters]``, or None if everything was logged.
     """
 
     step: Float64s
@@ -54,8 +54,8 @@ class NamedRecords:
     Attributes:
         step: float64 ``[steps]``.
         wall_time: float64 ``[steps]``, seconds since the epoch.
-        names: Of the rows of ``values``.
-        values: ``[names, steps]`` or, of parameter groups, ``[groups, names, steps]``; NaN where
+        names: Names of the rows of ``values``.
+        values: ``[names, steps]`` or, for parameter groups, ``[groups, names, steps]``; NaN where
             nothing was logged.
     """
 
@@ -65,11 +65,11 @@ class NamedRecords:
     values: npt.NDArray[Any]
 
     def __iter__(self) -> Iterator[str]:
-        """Go through the names."""
+        """Iterate over the names."""
         return iter(self.names)
 
     def keys(self) -> tuple[str, ...]:
-        """Return the names, so that ``dict()`` makes a dictionary of all."""
+        """Return the names, so ``dict()`` works."""
         return self.names
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
@@ -79,7 +79,7 @@ class NamedRecords:
             KeyError: If there is no such name.
         """
         if name not in self.names:
-            raise KeyError(f"{name!r} was not recorded; there are {', '.join(self.names)}")
+            raise KeyError(f"{name!r} was not recorded; available: {', '.join(self.names)}")
         of_name: npt.NDArray[Any] = self.values[..., self.names.index(name), :]
         return of_name
 
@@ -89,14 +89,14 @@ class HistogramRecords:
     """Histograms of one parameter.
 
     Attributes:
-        parameter: Which.
-        step: float64 ``[steps]``, those that are kept.
+        parameter: Name of the parameter.
+        step: float64 ``[steps]``, the steps of ``counts``.
         wall_time: float64 ``[steps]``, seconds since the epoch.
-        quantities: What was counted.
+        quantities: The counted quantities.
         counts: int64 ``[steps, quantities, BINS + len(SPECIAL)]``.
-        logged_step: float64, every step with histograms, also those that are not among ``step``.
-        logged_wall_time: float64 of that shape.
-        earlier: How many of them were not asked for, because the asker has them.
+        logged_step: float64, all steps with histograms, including those not in ``step``.
+        logged_wall_time: float64, same shape as ``logged_step``.
+        earlier: Number of these steps that were left out because the client has them.
     """
 
     parameter: Parameter

@@ -1,4 +1,4 @@
-"""A cache that is bounded by the memory of what it keeps."""
+"""A cache bounded by the memory of its content."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _Kept = TypeVar("_Kept")
 
 
 class ByteCache(Generic[_Kept]):
-    """Keeps what was used last. Safe to use from several threads."""
+    """Keeps the most recently used values. Thread-safe."""
 
     def __init__(self, max_bytes: int, size: Callable[[_Kept], int]) -> None:
         """Create an empty cache.
 
         Args:
-            max_bytes: What all of it may take; the newest is kept, however large it is.
-            size: Returns the bytes of something.
+            max_bytes: Memory limit; the newest value is kept even if it is larger.
+            size: Returns the size of a value in bytes.
         """
         self._max_bytes = max_bytes
         self._size = size
@@ -28,11 +28,11 @@ class ByteCache(Generic[_Kept]):
 
     @property
     def nbytes(self) -> int:
-        """Memory of what is kept."""
+        """Memory of the kept values."""
         return self._bytes
 
     def get(self, key: Hashable) -> _Kept | None:
-        """Return what is kept under a key, or None."""
+        """Return the value kept for a key, or None."""
         with self._lock:
             found = self._kept.get(key)
             if found is None:
@@ -41,7 +41,7 @@ class ByteCache(Generic[_Kept]):
             return found[0]
 
     def put(self, key: Hashable, value: _Kept) -> None:
-        """Keep something, and let go of what was not used for longest."""
+        """Keep a value, and drop the least recently used ones."""
         with self._lock:
             self._drop(key)
             size = self._size(value)
@@ -51,7 +51,7 @@ class ByteCache(Generic[_Kept]):
                 self._drop(next(iter(self._kept)))
 
     def clear(self) -> None:
-        """Let go of everything."""
+        """Drop everything."""
         with self._lock:
             self._kept.clear()
             self._bytes = 0

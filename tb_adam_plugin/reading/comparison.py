@@ -1,4 +1,4 @@
-"""One run against another: a statistic of the same parameter at the same point. Pure NumPy."""
+"""Compares two runs: a statistic of the same parameter at the same point. Pure NumPy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Positioned:
         parameters: Names of the columns of ``values``.
         position: float64 ``[steps]``, ascending: step, seconds since the start, or wall time.
         values: float32 ``[steps, parameters]``.
-        logged: bool of that shape, or None where everything was logged.
+        logged: bool ``[steps, parameters]``, or None if everything was logged.
     """
 
     parameters: Sequence[str]
@@ -38,13 +38,13 @@ def compare(
     have, and where its value is not finite or, for a ratio, zero.
 
     Args:
-        run: What is compared.
-        reference: With what.
+        run: The run to compare.
+        reference: The run to compare it with.
         difference: Whether to subtract instead of dividing: for values that may be negative.
 
     Returns:
-        float32 ``[steps, parameters]`` of the run, and whether there was something to compare.
-        Equal zeros have the ratio 1.
+        float32 ``[steps, parameters]`` for the run, and whether there was something to compare. The
+        ratio of two zeros is 1.
     """
     found = np.searchsorted(reference.position, run.position, "right") - 1
     known = found >= 0

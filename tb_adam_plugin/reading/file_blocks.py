@@ -1,4 +1,4 @@
-"""Packed histograms of event files, each read when it is taken."""
+"""Packed histograms of event files, each read when it is used."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from tb_adam_plugin.schema import Tag
 
 @contextmanager
 def reading(files: RunFiles) -> Iterator[None]:
-    """Read files of a run, on one thread at a time.
+    """Read files of a run, in one thread at a time.
 
     Raises:
-        UnreadableError: If one cannot be read, or is another one by now.
+        UnreadableError: If one cannot be read, or has been replaced.
     """
     try:
         with quick_turns(), files.lock:
             yield
     except ReplacedError as error:
         raise UnreadableError(
-            say("{error} while it was read; please ask again.", error=reason_of(error))
+            say("{error} while it was being read; please try again.", error=reason_of(error))
         ) from error
     except OSError as error:
         raise UnreadableError(say("An event file cannot be read: {error}", error=error)) from error
@@ -42,15 +42,15 @@ def reading(files: RunFiles) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The blocks of one file, in the order of storage.
+    """The blocks of one file, in storage order.
 
     Attributes:
-        index: Of the file.
-        step: Of each, float64 ``[blocks]``.
+        index: Index of the file.
+        step: Step of each block, float64 ``[blocks]``.
         wall_time: Seconds since the epoch, float64 ``[blocks]``.
-        event: The event that ends with it, or, where that is -1, with :attr:`records`.
-        records: Blocks that are stored as any tensor; others are looked for when they are taken.
-        record: Index into these.
+        event: The event that ends with it; -1 if it is in :attr:`records`.
+        records: Blocks that are stored like other tensors; the rest are located when they are used.
+        record: Index into ``records``.
     """
 
     index: EventIndex
@@ -62,14 +62,14 @@ class _Part:
 
 
 class StoredBlocks(NamedTuple):
-    """The blocks of a tag, of one file after the other."""
+    """The blocks of a tag, concatenated over the files."""
 
     tag: str
     parts: tuple[_Part, ...]
 
 
 def find_blocks(files: RunFiles, tag: Tag) -> StoredBlocks:
-    """Say where the blocks of a tag are."""
+    """Return where the blocks of a tag are."""
     ending = {id(index): events for index, events in files.histogram_events(tag.id)}
     parts = []
     for records in files.records(str(tag)):
@@ -97,9 +97,9 @@ class FileBlocks:
     """Some of the blocks of a tag.
 
     Attributes:
-        files: Where they are.
-        stored: All of them.
-        kept: Indices of these.
+        files: The files that contain them.
+        stored: All blocks of the tag.
+        kept: Indices of these blocks.
     """
 
     files: RunFiles
@@ -108,7 +108,7 @@ class FileBlocks:
 
     @property
     def nbytes(self) -> int:
-        """Memory that they take: none worth speaking of."""
+        """Their memory size: negligible."""
         return 0
 
     def only(self, kept: Flags) -> FileBlocks:
@@ -119,10 +119,10 @@ class FileBlocks:
         )
 
     def take(self, rows: Sequence[int]) -> list[bytes | None]:
-        """Read some of them; None where an event has none.
+        """Read some of them; None if an event has none.
 
         Raises:
-            UnreadableError: If a file cannot be read, or is another one by now.
+            UnreadableError: If a file cannot be read, or has been replaced.
         """
         chosen = np.array(rows, np.intp)
         if self.kept is not None:
@@ -143,7 +143,7 @@ class FileBlocks:
 
 
 def _read(part: _Part, tag: str, rows: Indices) -> Iterator[bytes | None]:
-    """Go through some blocks of a file."""
+    """Iterate over some blocks of a file."""
     ending = part.index.read_histograms(part.event[rows][part.record[rows] < 0].tolist(), tag)
     for record in part.record[rows].tolist():
         if record < 0:
@@ -158,5 +158,5 @@ def _read(part: _Part, tag: str, rows: Indices) -> Iterator[bytes | None]:
 def _block(kind: TensorPlace, data: npt.NDArray[np.uint8]) -> bytes:
     array = tensors.from_file(data, kind)
     if array is None or array.dtype != np.uint8 or array.ndim != 1:
-        return b""  # which no block is
+        return b""  # not a valid block
     return array.tobytes()

@@ -1,4 +1,4 @@
-"""Numbers of one file's records, read from the file once and continued when it grows."""
+"""Numbers of one file's records, read from the file once and extended as it grows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tb_adam_plugin.event_files.run_files import FileRecords
 from tb_adam_plugin.reading.byte_cache import ByteCache
 from tb_adam_plugin.schema import Layout
 
-# 5,000 records of 723 tensors are 14 MB a statistic.
+# 5,000 records of 723 tensors take 14 MB per statistic.
 _COLUMN_BYTES = 112 << 20
 _TENSOR_BYTES = 64 << 20
 
@@ -23,7 +23,7 @@ class FileDatum(NamedTuple):
     """A record of a series.
 
     Attributes:
-        step: Of the event.
+        step: Step of the event.
         wall_time: Seconds since the epoch.
         numpy: The tensor.
     """
@@ -39,7 +39,7 @@ class FileDatum(NamedTuple):
 
     @property
     def value(self) -> float:
-        """The scalar, of a scalar series."""
+        """The scalar, for a scalar series."""
         return float(self.numpy.reshape(-1)[0])
 
 
@@ -47,14 +47,14 @@ class FileColumns:
     """Statistics by column, and whole tensors of small series, in bounded memory."""
 
     def __init__(self) -> None:
-        """Create it without any."""
+        """Start empty."""
         self._columns: ByteCache[Float32s] = ByteCache(_COLUMN_BYTES, lambda c: int(c.nbytes))
         self._data: ByteCache[list[FileDatum]] = ByteCache(
             _TENSOR_BYTES, lambda data: sum(200 + d.numpy.nbytes for d in data)
         )
 
     def data(self, tag: str, records: FileRecords) -> list[FileDatum]:
-        """Return whole tensors, those that can be read."""
+        """Return whole tensors, as far as they can be read."""
         key = (records.index, tag)
         known = self._data.get(key) or []
         done = len(known)
@@ -73,10 +73,10 @@ class FileColumns:
         """Return statistics, ``[records, parameters]`` each.
 
         Args:
-            tag: Of the series.
-            records: Of the layout's shape.
-            layout: Which.
-            names: Which of its statistics.
+            tag: Tag of the series.
+            records: Records of the layout's shape.
+            layout: The layout.
+            names: Names of the statistics to return.
         """
         count = len(records.step)
         known = {name: self._columns.get((records.index, tag, name)) for name in names}
@@ -112,7 +112,7 @@ class FileColumns:
         for i, data in zip(where.tolist(), parts, strict=True):
             values[i] = data.view("<f4")
         for i in np.flatnonzero(~packed).tolist():
-            (matrix,) = _matrices(records.only(slice(i, i + 1)))
+            (matrix,) = matrices(records.only(slice(i, i + 1)))
             values[i] = matrix[row]
         return values
 
@@ -131,24 +131,24 @@ def _read_columns(records: FileRecords, layout: Layout, columns: Sequence[int]) 
     shape = (len(records.step), len(layout.parameters))
     read = [np.empty(shape, "<f4") for _ in columns]
     if columns:
-        for i, matrix in enumerate(_matrices(records)):
+        for i, matrix in enumerate(matrices(records)):
             for column, values in zip(columns, read, strict=True):
                 values[i] = matrix[:, column]
     return read
 
 
-def _matrices(records: FileRecords) -> Iterator[npt.NDArray[np.float32]]:
-    """Go through tensors of float32; each is good until the next one is asked for."""
+def matrices(records: FileRecords) -> Iterator[npt.NDArray[np.float32]]:
+    """Iterate over float32 tensors; each is valid until the next one is requested."""
     parts = records.index.read(records.at, records.size)
     for number, data in zip(records.kind.tolist(), parts, strict=True):
         kind = records.kinds[number]
         array = data.view("<f4").reshape(kind.shape) if kind.at else tensors.from_file(data, kind)
-        assert array is not None  # of_shape() has left out what is none
+        assert array is not None  # of_shape() has excluded the others
         yield array
 
 
 def of_shape(records: FileRecords, shape: tuple[int, ...]) -> Flags:
-    """Return which records are of float32 and of a shape, bool ``[records]``."""
+    """Return which records hold float32 tensors of the given shape, bool ``[records]``."""
     size = 4 * int(np.prod(shape))
     fits = np.array([tensors.is_float32(kind, shape) for kind in records.kinds], bool)
     packed = np.array([kind.at > 0 for kind in records.kinds], bool)[records.kind]

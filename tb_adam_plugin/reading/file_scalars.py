@@ -1,4 +1,4 @@
-"""Ordinary scalar series of event files, for reading without TensorBoard running."""
+"""Ordinary scalar series of event files, for use without a running TensorBoard."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tb_adam_plugin.reading.records import Series, decode_scalars
 from tb_adam_plugin.reading.run import TimeSeries
 from tb_adam_plugin.tfrecord import read_records
 
-# No event with scalars alone is larger; one with pictures or with histograms is not read.
+# Events that only hold scalars are smaller; events with images or histograms are skipped.
 _LONGEST_EVENT = 1 << 20
 
 
@@ -61,7 +61,7 @@ def _listed(data: Sequence[FileDatum]) -> FileSeries:
 def _read(run: str, paths: Sequence[str]) -> dict[str, list[FileDatum]]:
     found: dict[str, list[FileDatum]] = defaultdict(list)
     if schema.part_of(PurePath(run).name) is not None:
-        return found  # nobody else writes there
+        return found  # no other writer uses this folder
     for path in paths:
         for event in _events(path):
             for value in event.summary.value:

@@ -1,8 +1,8 @@
-"""Records of event files on this machine, read directly: all of them, and only what is asked for.
+"""Records of event files on this machine, read directly: all records, but only what is requested.
 
-TensorBoard's loaders keep a sample of the records in memory, read a series as a whole, and read it
-again when it has grown. Here an index says where each record lies (:mod:`..event_files`): one
-statistic, one parameter or one histogram is read alone, and of a run that grows what is new.
+TensorBoard's loaders keep a sample of the records in memory, read a series as a whole, and reread
+it when it has grown. Here an index tells where each record is (:mod:`..event_files`): single
+statistics, parameters or histograms are read separately, and of a growing run only what is new.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from tb_adam_plugin.event_files.run_files import FileRecords, RunFiles
 from tb_adam_plugin.languages.sentences import say
 from tb_adam_plugin.reading.file_blocks import FileBlocks, find_blocks, reading
 from tb_adam_plugin.reading.file_columns import FileColumns, of_shape
+from tb_adam_plugin.reading.file_rows import FileRows
 from tb_adam_plugin.reading.record_source import (
     NOTHING,
     Experiment,
@@ -42,12 +43,11 @@ from tb_adam_plugin.reading.run_parts import folder_of, runs_beside
 from tb_adam_plugin.reading.series_cache import SeriesCache
 from tb_adam_plugin.schema import Layout
 
-# A listing is used again for ten times as long as it took, so that polling costs no more than a
-# tenth of a core; but the first one, which makes the index of all files, takes much longer than the
-# next ones.
+# A listing is reused for ten times as long as it took, so polling costs at most a tenth of a core;
+# but the first one, which indexes all files, takes much longer than later ones.
 _REUSE = 10
 _LONGEST_REUSE = 10.0  # seconds
-# Of others' files so much is searched for tags of ours at once: the rest at the next look.
+# Others' files are searched for our tags up to this many bytes at once: the rest at the next look.
 _SEARCHED_AT_ONCE = 1 << 28
 _SMALL_BYTES = 64 << 20
 _STATISTICS = f"{schema.PLUGIN_NAME}/statistics/"
@@ -56,16 +56,16 @@ _ANY = Experiment(None, "")
 
 
 class FileSource(Notes):
-    """Listings and series of local folders. Safe to use from several threads."""
+    """Listings and series of local folders. Thread-safe."""
 
     def __init__(self, roots: LogRoots, scalars: ScalarSource, *, strict: bool = False) -> None:
         """Create a reader; nothing is read yet.
 
         Args:
-            roots: Where the files are.
-            scalars: Who knows the ordinary scalar series.
-            strict: Whether a file that cannot be read is an error, all of every file is searched,
-                and nothing new is looked for after the first time.
+            roots: The log folders.
+            scalars: Source of the ordinary scalar series.
+            strict: Whether an unreadable file is an error, all of every file is searched, and new
+                data is ignored after the first listing.
         """
         super().__init__()
         self._roots = roots
@@ -76,7 +76,7 @@ class FileSource(Notes):
         self._runs: dict[str, RunFiles] = {}
         self._listing = NOTHING
         self._run_listing = RunListing()
-        self._described: object = None  # what the listing was made of
+        self._described: object = None  # what the listing was based on
         self._good_until = 0.0
         self._lock = threading.Lock()
 
@@ -97,11 +97,11 @@ class FileSource(Notes):
             return self._listing
 
     def note(self, experiment: Experiment, run: str, about: str, *messages: Message) -> None:
-        """Replace what is to be told about one thing in a run, to whoever asks."""
+        """Replace the messages about one subject in a run, for all experiments."""
         super().note(_ANY, run, about, *messages)
 
     def notes(self, experiment: Experiment, run: str) -> tuple[Message, ...]:
-        """Return what reading has shown so far, each message once."""
+        """Return the messages found while reading, each once."""
         return super().notes(_ANY, run)
 
     def _list(self, experiment: Experiment) -> Listing:
@@ -131,7 +131,7 @@ class FileSource(Notes):
         return Listing(tuple(runs), (*messages, *unread), beside)
 
     def _note_files(self, experiment: Experiment, run: str, files: RunFiles) -> None:
-        """Tell which files of a run cannot be read, as a whole or in part."""
+        """Report which files of a run cannot be read, in whole or in part."""
         errors = files.errors
         for path, reason in errors.items():
             if self._strict:
@@ -139,7 +139,7 @@ class FileSource(Notes):
         self.note(experiment, run, "files", *_faults(files))
 
     def small(self, stored: Stored, decode: Callable[[Any], Series]) -> Series:
-        """Return a series of which everything is wanted."""
+        """Return a series that is needed as a whole."""
         with self._reading(stored) as files:
             tag = str(stored.tag)
             found = files.records(tag)
@@ -160,7 +160,7 @@ class FileSource(Notes):
             tag = str(stored.tag)
             columns = [self._columns.statistics(tag, part, layout, names) for part in parts]
             if len(parts) == 1 and len(names) == 1:
-                values = columns[0][0][None]  # a view, of what is kept anyway
+                values = columns[0][0][None]  # a view of what is kept anyway
             else:
                 count = sum(len(part.step) for part in parts)
                 values = np.empty((len(names), count, len(layout.parameters)), "<f4")
@@ -168,11 +168,12 @@ class FileSource(Notes):
                     np.concatenate(of_files, out=values[i])
             return _standing_series(parts, values)
 
-    def prepare(self, stored: Stored, layout: Layout, names: Sequence[str]) -> None:
-        """Read several statistics at once, so that they are there when they are asked for."""
+    def records(self, stored: Stored, layout: Layout) -> Series:
+        """Return the records of statistics, which are read when they are taken."""
         with self._reading(stored) as files:
-            for part in self._of_layout(stored, files, layout):
-                self._columns.statistics(str(stored.tag), part, layout, names)
+            parts = self._of_layout(stored, files, layout)
+            nothing = np.empty((0, sum(len(p.step) for p in parts), len(layout.parameters)), "<f4")
+            return _standing_series(parts, nothing, FileRows(files, tuple(parts), layout))
 
     def parameter(self, stored: Stored, layout: Layout, row: int) -> Series:
         """Return all statistics of one parameter."""
@@ -183,7 +184,7 @@ class FileSource(Notes):
             return _standing_series(parts, values.T[:, :, None])
 
     def blocks(self, stored: Stored) -> Series:
-        """Return histograms, which are read when they are taken."""
+        """Return histograms, which are read when they are used."""
         with self._reading(stored) as files:
             blocks = find_blocks(files, stored.tag)
             step = np.concatenate([np.empty(0), *(part.step for part in blocks.parts)])
@@ -207,7 +208,7 @@ class FileSource(Notes):
         self._note_files(stored.experiment, stored.run, files)
 
     def _of_layout(self, stored: Stored, files: RunFiles, layout: Layout) -> list[FileRecords]:
-        """Return the records of a series of statistics that are as large as its layout says."""
+        """Return the records of a statistics series that have the size of its layout."""
         shape = (len(layout.parameters), len(layout.statistics))
         parts, damaged, reason = [], [], ""
         for records in files.records(str(stored.tag)):
@@ -230,18 +231,18 @@ class FileSource(Notes):
 
 
 def _is_ours(run: str) -> bool:
-    """Whether a run's folder holds files of the callback alone."""
+    """Whether a run's folder only holds files of the callback."""
     return schema.part_of(os.path.basename(run)) is not None
 
 
 def _faults(files: RunFiles) -> list[Message]:
-    """Say what of a run's files cannot be read."""
+    """Return messages about what cannot be read of a run's files."""
     texts = [
         *(_unread_in_words(path, reason) for path, reason in files.errors.items()),
         *(_damage_in_words(path, events) for path, events in files.damaged.items()),
         *(
             say(
-                "{path} is damaged at byte {start}: what comes after it cannot be read",
+                "{path} is damaged at byte {start}: the rest cannot be read",
                 path=path,
                 start=f"{start:,}",
             )
@@ -257,8 +258,8 @@ def _undescribed_in_words(undescribed: Mapping[str, int], damaged: int) -> list[
         return []
     return [
         say(
-            "{records} records of {kinds} cannot be shown: the first one, which says what they "
-            "hold, is damaged",
+            "{records} records of {kinds} cannot be shown: the first one, which describes them, "
+            "is damaged",
             records=f"{max(undescribed.values()) - damaged:,}",
             kinds=", ".join(sorted({tag.split("/")[1] for tag in undescribed})),
         )
@@ -282,10 +283,12 @@ def _damage_in_words(path: str, events: int) -> str:
     )
 
 
-def _standing_series(parts: Sequence[FileRecords], values: Any) -> Series:
+def _standing_series(
+    parts: Sequence[FileRecords], values: Any, rows: FileRows | None = None
+) -> Series:
     """Make a series of what no restart has ended."""
     step = np.concatenate([np.empty(0), *(part.step for part in parts)])
     wall_time = np.concatenate([np.empty(0), *(part.wall_time for part in parts)])
     kept = np.zeros(step.size, bool)
     kept[standing(step)] = True
-    return Series(step, wall_time, values).only(kept)
+    return Series(step, wall_time, values, rows=rows).only(kept)

@@ -24,11 +24,11 @@ def gradient_rms(
     """Return norm / √elements of some parameters.
 
     Args:
-        parameters: Which.
-        columns: Of each gradient norms tag: ``step``, then names of parameters.
-        logs: What is stored of each of these tags.
-        homes: To which part of the run each of them belongs.
-        every: The row of every step of the run. Its wall time counts where it has the step.
+        parameters: The parameters.
+        columns: Columns of each gradient norms tag: ``step``, then names of parameters.
+        logs: The stored series of each of these tags.
+        homes: The part of the run that each of them belongs to.
+        every: The row of every step of the run. Its wall time is used where it has the step.
 
     Returns:
         Not logged where a parameter had no gradient.
@@ -43,9 +43,9 @@ def gradient_rms(
         cells = np.ix_(positions, np.array(here, np.intp))
         norms[cells] = series.values[there][:, rows].T
     at, known = _find(step, every.step)
-    wall_time = wall_time.copy()  # kept for the next question as it is
+    wall_time = wall_time.copy()  # the original is kept for the next question
     wall_time[known] = every.wall_time[at[known]]
-    # NaN is no gradient, unless the norm of all gradients is not finite either.
+    # NaN means no gradient, unless the norm of all gradients is not finite either.
     logged = np.isfinite(norms) | np.isinf(norms)
     if "gradient_norm" in every.names:
         everything = every.values[every.names.index("gradient_norm")][at[known]]
@@ -57,7 +57,7 @@ def gradient_rms(
 
 
 def _find(wanted: Float64s, among: Float64s) -> tuple[Indices, npt.NDArray[np.bool_]]:
-    """Return where values are in an ascending array, and whether they are there."""
+    """Return the positions of values in an ascending array, and whether they are there."""
     if not among.size:
         return np.zeros(wanted.size, np.intp), np.zeros(wanted.size, bool)
     at = np.minimum(np.searchsorted(among, wanted), among.size - 1)

@@ -1,6 +1,6 @@
-"""The layouts of a run as one, joined by parameter name. The newest one has the say.
+"""Joins the layouts of a run by parameter name. The newest one takes precedence.
 
-A run has several where a layer was unfrozen, or training went on in the same folder with another
+A run has several if a layer was unfrozen, or if training continued in the same folder with another
 model.
 """
 
@@ -19,12 +19,12 @@ class JoinedLayout:
 
     Attributes:
         layouts: By layout id, the newest first.
-        parameters: Those of any layout, as the newest that has them says; ``group`` is an index
-            into :attr:`groups`.
-        groups: Those of the newest layout, then those that only older ones have.
-        group_rows: For each layout id, where its groups are in :attr:`groups`.
-        statistics: Those of any layout.
-        quantities: Those of any layout.
+        parameters: Parameters of all layouts, as described by the newest that has them; ``group``
+            is an index into :attr:`groups`.
+        groups: Groups of the newest layout, then those that only older ones have.
+        group_rows: Index of each layout's groups in :attr:`groups`, by layout id.
+        statistics: Statistics of all layouts.
+        quantities: Quantities of all layouts.
     """
 
     layouts: Mapping[str, Layout]
@@ -52,8 +52,8 @@ class JoinedLayout:
 def join_layouts(layouts: Mapping[str, Layout]) -> JoinedLayout:
     """Join layouts by parameter name.
 
-    A group is the same as in the newest layout if it has the same place among the groups and the
-    same optimizer; otherwise it is one of its own.
+    A group is the same as in the newest layout if it has the same index and the same optimizer;
+    otherwise it is a separate one.
 
     Args:
         layouts: By layout id, the newest first; at least one.
@@ -87,5 +87,5 @@ def join_layouts(layouts: Mapping[str, Layout]) -> JoinedLayout:
 
 
 def union(names: Iterable[Sequence[str]]) -> tuple[str, ...]:
-    """Return the names of several lists, each once, in the order of their first mention."""
+    """Return the names of several lists, each once, in the order of first occurrence."""
     return tuple(dict.fromkeys(chain.from_iterable(names)))

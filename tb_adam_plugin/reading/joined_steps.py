@@ -18,9 +18,9 @@ def steps_of_part(
     """Return the steps of one part of a run.
 
     Args:
-        tags: The steps tags of the part.
-        logs: What is stored of each.
-        names: The columns to return; NaN where a tag does not have one.
+        tags: The part's steps tags.
+        logs: The stored series of each tag.
+        names: The columns to return; NaN where a tag lacks one.
     """
     step, wall_time, placements = merge_steps(logs)
     values = np.full((len(names), step.size), np.nan)
@@ -35,8 +35,8 @@ def steps_of_part(
 def join_steps(parts: Sequence[NamedRecords], names: tuple[str, ...]) -> NamedRecords:
     """Join the steps of the parts of a run.
 
-    Each has gradients of its own, whose squared norms add up where all parts have the step. Of
-    other columns the first part that has one counts.
+    Each part has its own gradients, whose squared norms are added if all parts have the step. Other
+    columns come from the first part that has them.
     """
     step = np.unique(np.concatenate([part.step for part in parts]))
     wall_time = np.full(step.shape, np.nan)

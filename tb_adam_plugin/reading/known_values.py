@@ -1,4 +1,4 @@
-"""What of a statistic is not known, told from what is not finite: both are stored as NaN."""
+"""Distinguishes unknown values of a statistic from non-finite ones: both are stored as NaN."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NONFINITE = "nonfinite_count"
 def known_statistic(
     store: Store, experiment: Experiment, run: str, statistic: str
 ) -> StatisticRecords:
-    """Return one statistic of all parameters of a run, with what is not known as not logged.
+    """Return one statistic of all parameters of a run, with unknown values as not logged.
 
-    That is NaN while all numbers of the parameter were finite: of one without a gradient, say, or
-    of a first step, before which there was nothing.
+    A NaN is unknown if all numbers of the parameter were finite: for example without a gradient, or
+    at a first step, before which there was no state.
     """
     records = store.statistic(experiment, run, statistic)
     statistics = store.run(experiment, run).layout.statistics

@@ -1,4 +1,4 @@
-"""What is said of that which is not shown because there is too much of it."""
+"""Messages about what is not shown because there is too much of it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from tb_adam_plugin.languages.sentences import say
 from tb_adam_plugin.reading.limits import MOST_OLDER_PARAMETERS
 from tb_adam_plugin.reading.run import LOSS_TAGS, Message, Scalar, StoredRun
 
-# Ordinary scalars beside a run, for a list to choose from.
+# Ordinary scalars beside a run, offered in a list.
 MOST_SCALARS_BESIDE = 500
 MOST_MESSAGES = 50
 
 
 def messages_of(run: StoredRun, notes: Iterable[Message] = ()) -> tuple[Message, ...]:
-    """Return what is to be told about a run: not more messages than somebody reads.
+    """Return the messages about a run, limited to a readable number.
 
     Args:
-        run: Any.
-        notes: What reading it has shown.
+        run: The run.
+        notes: Messages found while reading it.
     """
     left_out: list[Message] = []
     if count := len(run.all_step_columns) - len(run.step_columns):
@@ -53,7 +53,7 @@ def few_messages(messages: Iterable[Message]) -> tuple[Message, ...]:
 
 
 def layouts_messages(count: int, left_out: int) -> tuple[Message, ...]:
-    """Say how many of a run's layouts are left out, if any are."""
+    """Report how many of a run's layouts are left out, if any."""
     if not left_out:
         return ()
     text = say(
@@ -69,9 +69,9 @@ def layouts_messages(count: int, left_out: int) -> tuple[Message, ...]:
 
 
 def shown_scalars(scalars: Sequence[Scalar]) -> tuple[tuple[Scalar, ...], tuple[Message, ...]]:
-    """Return the ordinary scalars to list beside a run, and what to say of the others.
+    """Return the ordinary scalars to list beside a run, and a message about the others.
 
-    Those that may be the training's loss are always among them.
+    Possible training losses are always listed.
     """
     if len(scalars) <= MOST_SCALARS_BESIDE:
         return tuple(scalars), ()
@@ -79,7 +79,7 @@ def shown_scalars(scalars: Sequence[Scalar]) -> tuple[tuple[Scalar, ...], tuple[
     others = [scalar for scalar in scalars if scalar.tag.lower() not in LOSS_TAGS]
     over = set(others[max(0, MOST_SCALARS_BESIDE - len(losses)) :])
     text = say(
-        "{left_out} of {count} ordinary scalars are not listed beside this run, which lists at "
+        "{left_out} of {count} ordinary scalars are not listed with this run, which lists at "
         "most {most}. TensorBoard's Scalars tab has them all.",
         left_out=f"{len(over):,}",
         count=f"{len(scalars):,}",

@@ -1,7 +1,7 @@
-"""How much is shown of what has any number of names, so that no answer grows without bound.
+"""Limits on user-chosen names, so no answer grows without bound.
 
-A run is bounded by its number of steps and parameters. Names that the user chooses are not: a
-scalar may have another name at every step, a model other parameters at every record.
+A run is bounded by its number of steps and parameters. User-chosen names are not: a scalar may have
+a new name at every step, a model new parameters at every record.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from tb_adam_plugin import schema
 from tb_adam_plugin.schema import Layout
 
-# Parameters beside those of the newest layout.
+# Parameters in addition to those of the newest layout.
 MOST_OLDER_PARAMETERS = 10_000
 
 
 def shown_columns(
     names: Iterable[str], lasting: Collection[str] = schema.LASTING_COLUMNS
 ) -> tuple[str, ...]:
-    """Return the columns to show: those that last, and the first of the others.
+    """Return the columns to show: the lasting ones, and the first of the others.
 
-    A callback that has recorded a scalar once keeps the column. So the first names of the newest
-    tag are those that were recorded for longest, and they stay the same while a run grows; a name
-    that is new at every step comes last.
+    A callback keeps a column once it has recorded the scalar. So the first names of the newest tag
+    have been recorded for the longest time, and stay the same while a run grows; names that are new
+    at every step come last.
 
     Args:
         names: Each once, those of the newest tag first.
@@ -38,12 +38,12 @@ def shown_columns(
 
 
 def layouts_to_leave_out(ids: Sequence[str], read: Callable[[str], Layout | None]) -> set[str]:
-    """Return the ids of layouts that are too many, or have too many parameters together.
+    """Return the ids of excess layouts: too many of them, or too many parameters in total.
 
     Args:
-        ids: Of all layouts, the newest first. The newest one that is readable stays.
-        read: Returns a layout, or None if it is not readable. Not called where there is one layout,
-            nor of those that are left out.
+        ids: Ids of all layouts, the newest first. The newest readable one is kept.
+        read: Returns a layout, or None if it is not readable. Not called if there is only one
+            layout, nor for those that are left out.
     """
     if len(ids) < 2:
         return set()

@@ -1,4 +1,4 @@
-"""Series of several layouts, or of several parts of a run, on one axis of steps."""
+"""Merges series of several layouts, or of several parts of a run, onto one axis of steps."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tb_adam_plugin.reading.records import Series, last_of_each_step
 def merge_steps(
     series: Sequence[Series], parts: Sequence[str] = ()
 ) -> tuple[Float64s, Float64s, list[tuple[Indices, Indices]]]:
-    """Put series of several layouts onto one axis; of equal steps the latest by wall time wins.
+    """Merge series of several layouts onto one axis; of equal steps, the latest wall time wins.
 
     Args:
         series: One for each layout.
-        parts: To which part of the run each of them belongs, if it has several: equal steps of
-            different parts stand beside one another.
+        parts: The part of the run that each of them belongs to, if it has several: equal steps of
+            different parts complement one another.
 
     Returns:
         The steps and wall times of the axis and, for each series, the rows that it contributes and
-        where on the axis they belong.
+        their positions on the axis.
     """
     if not series:
         return np.empty(0), np.empty(0), []
@@ -36,7 +36,7 @@ def merge_steps(
     by_time = np.argsort(wall_time, kind="stable")
     chosen = by_time[last_of_each_step(step[by_time])]
     ends = np.cumsum([s.step.size for s in series])
-    # Where on the axis each series is, of all of them at once: there may be thousands.
+    # Positions of all series on the axis at once: there may be thousands.
     owner = np.searchsorted(ends, chosen, "right")
     of_each = np.split(
         np.argsort(owner, kind="stable"), np.cumsum(np.bincount(owner, minlength=ends.size))[:-1]
@@ -70,17 +70,17 @@ def _merge_parts(
 
 
 def rows_of(names: Sequence[str], among: Sequence[str]) -> Indices:
-    """Return where names are among others; each has to be there."""
+    """Return the positions of names among others, which must contain them."""
     place = {name: row for row, name in enumerate(among)}
     return np.array([place[name] for name in names], np.intp)
 
 
 def common_rows(names: Sequence[str], place: Mapping[str, int]) -> tuple[Indices, Indices]:
-    """Return which of some names are wanted, and where they belong.
+    """Return which of some names are wanted, and their positions.
 
     Args:
-        names: Any.
-        place: Of each name that is wanted.
+        names: Any names.
+        place: Position of each wanted name.
     """
     found = [(row, place[name]) for row, name in enumerate(names) if name in place]
     rows, places = np.array(found, np.intp).reshape(-1, 2).T

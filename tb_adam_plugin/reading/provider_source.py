@@ -1,8 +1,8 @@
 """Reads TensorBoard's data provider, as rarely as possible. The only caller of it.
 
-The data provider is TensorBoard's Rust data server or, where that does not run, its Python loader.
-Neither can return what is new alone: a series that grew is read again as a whole, one that did not
-is never read or decoded twice.
+The data provider is TensorBoard's Rust data server or, if that does not run, its Python loader.
+Neither can return only new data: a series that has grown is reread as a whole, one that has not is
+never read or decoded twice.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from tb_adam_plugin.reading.record_source import (
     version,
 )
 from tb_adam_plugin.reading.records import (
+    RowsInMemory,
     Series,
     decode_blocks,
     decode_scalars,
@@ -43,26 +44,26 @@ from tb_adam_plugin.schema import Layout
 _Answer = TypeVar("_Answer")
 
 _CACHE_BYTES = 1 << 30
-# More than TensorBoard keeps: what it kept is what we get.
+# More than TensorBoard keeps, so we get all it has kept.
 _ALL_RECORDS = 1_000_000
-# The data server sends at most 256 MiB in one answer.
+# The data server sends at most 256 MiB per answer.
 _ANSWER_BYTES = 200 << 20
-# With the Python loader a listing walks over every record there is. A listing is used again for
-# ten times as long as it took, so that polling costs no more than a tenth of a core.
+# With the Python loader, a listing iterates over every record. A listing is reused for ten times as
+# long as it took, so polling costs at most a tenth of a core.
 _REUSE = 10
-# A local TensorBoard takes any id from the address and ignores it.
+# A local TensorBoard accepts any id in the address and ignores it.
 _KEPT_EXPERIMENTS = 16
 
 
 class ProviderSource(Notes):
-    """Listings and series of the data provider. Safe to use from several threads."""
+    """Listings and series of the data provider. Thread-safe."""
 
     def __init__(self, data_provider: Any, kept_records: int | None = None) -> None:
         """Create a reader; nothing is read yet.
 
         Args:
             data_provider: TensorBoard's ``DataProvider``.
-            kept_records: How many records of a series TensorBoard keeps; None or 0 for all.
+            kept_records: Number of records per series that TensorBoard keeps; None or 0 for all.
         """
         super().__init__()
         self._provider = data_provider
@@ -108,12 +109,15 @@ class ProviderSource(Notes):
         """Return some statistics of all parameters."""
         series = self.small(stored, partial(decode_statistics, layout=layout))
         columns = [layout.statistics.index(name) for name in names]
-        if len(columns) == 1:  # a view, of what is kept anyway
+        if len(columns) == 1:  # a view of what is kept anyway
             return replace(series, values=series.values[columns[0] : columns[0] + 1])
         return replace(series, values=series.values[columns])
 
-    def prepare(self, stored: Stored, layout: Layout, names: Sequence[str]) -> None:
-        """Do nothing: statistics are read together."""
+    def records(self, stored: Stored, layout: Layout) -> Series:
+        """Return the records of statistics: all of them are read together."""
+        series = self.small(stored, partial(decode_statistics, layout=layout))
+        rows = RowsInMemory(layout.statistics, series.values)
+        return replace(series, values=series.values[:0], rows=rows)
 
     def parameter(self, stored: Stored, layout: Layout, row: int) -> Series:
         """Return all statistics of one parameter."""

@@ -1,7 +1,7 @@
-"""Where records come from: what :mod:`.store` asks, whoever answers.
+"""Sources of records: the interface that :mod:`.store` uses.
 
-Two answer: :mod:`.file_source`, which reads event files on this machine itself, and
-:mod:`.provider_source`, which asks TensorBoard.
+There are two implementations: :mod:`.file_source`, which reads event files on this machine itself,
+and :mod:`.provider_source`, which asks TensorBoard.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tb_adam_plugin.schema import Layout, Tag
 
 
 class Experiment(NamedTuple):
-    """Whose data a request asks for.
+    """Identifies the data that a request asks for.
 
     Attributes:
         context: TensorBoard's ``RequestContext``.
@@ -33,11 +33,11 @@ class UnreadableError(Exception):
 
 
 class Listing(NamedTuple):
-    """What is known without reading a tensor.
+    """What is known about the runs without reading a tensor.
 
     Attributes:
-        runs: By name.
-        messages: About runs that cannot be shown.
+        runs: The runs, by name.
+        messages: Messages about runs that cannot be shown.
         scalars: Ordinary scalar series of these runs, by run and tag.
     """
 
@@ -50,13 +50,13 @@ NOTHING = Listing((), (), {})
 
 
 class Stored(NamedTuple):
-    """A series that is asked for.
+    """A requested series.
 
     Attributes:
-        experiment: Whose.
-        run: TensorBoard's name of the run, or of the part of one, that it is in.
+        experiment: Its experiment.
+        run: TensorBoard's name of its run, or of the part that it is in.
         tag: Its tag.
-        listed: What the listing says about it, by which a change is noticed.
+        listed: Its entry in the listing, used to detect changes.
     """
 
     experiment: Experiment
@@ -66,7 +66,7 @@ class Stored(NamedTuple):
 
 
 class ScalarSource(Protocol):
-    """Who knows the ordinary scalar series beside our runs."""
+    """A source of the ordinary scalar series beside our runs."""
 
     def list_scalars(
         self, experiment: Experiment, runs: Sequence[str]
@@ -78,32 +78,32 @@ class ScalarSource(Protocol):
 
 
 class RecordSource(Protocol):
-    """Listings and series. Safe to use from several threads.
+    """Listings and series. Thread-safe.
 
-    Every method raises :class:`UnreadableError` if the data cannot be read. Of a series, records
-    that are damaged or of another shape are left out and told by :meth:`notes`.
+    Every method raises :class:`UnreadableError` if the data cannot be read. Damaged records of a
+    series, and records with another shape, are left out and reported by :meth:`notes`.
     """
 
     def listing(self, experiment: Experiment) -> Listing:
         """Return which runs there are and what they hold."""
 
     def small(self, stored: Stored, decode: Callable[[Any], Series]) -> Series:
-        """Return a series of which everything is wanted, from its records by ``decode``."""
+        """Return a series that is needed as a whole, from its records by ``decode``."""
 
     def statistics(self, stored: Stored, layout: Layout, names: Sequence[str]) -> Series:
         """Return some statistics of all parameters.
 
         Args:
-            stored: Which series.
+            stored: The series.
             layout: Its layout.
-            names: Of statistics of the layout; none, where the steps alone are wanted.
+            names: Names of statistics of the layout; empty if only the steps are needed.
 
         Returns:
             With ``values`` ``[names, steps, parameters]``.
         """
 
-    def prepare(self, stored: Stored, layout: Layout, names: Sequence[str]) -> None:
-        """Expect that these statistics will be asked for, one after the other."""
+    def records(self, stored: Stored, layout: Layout) -> Series:
+        """Return the records of statistics, with ``rows``, which are read when they are taken."""
 
     def parameter(self, stored: Stored, layout: Layout, row: int) -> Series:
         """Return all statistics of one parameter, with ``values`` ``[statistics, steps, 1]``."""
@@ -115,51 +115,51 @@ class RecordSource(Protocol):
         """Return an ordinary scalar series, float32 ``[1, points]``."""
 
     def note(self, experiment: Experiment, run: str, about: str, *messages: Message) -> None:
-        """Replace what is to be told about one thing in a run."""
+        """Replace the messages about one subject in a run."""
 
     def notes(self, experiment: Experiment, run: str) -> tuple[Message, ...]:
-        """Return what reading has shown so far, each message once."""
+        """Return the messages found while reading, each once."""
 
     @property
     def noted(self) -> int:
-        """How often what is to be told has changed."""
+        """Counts the changes of the messages."""
 
 
 class Notes:
-    """What is to be told about runs. Safe to use from several threads."""
+    """Messages about runs. Thread-safe."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Start empty."""
         self._notes: dict[tuple[str, str], dict[str, tuple[Message, ...]]] = defaultdict(dict)
         self._notes_lock = threading.Lock()
         self._noted = 0
 
     @property
     def noted(self) -> int:
-        """How often what is to be told has changed."""
+        """Counts the changes of the messages."""
         return self._noted
 
     def note(self, experiment: Experiment, run: str, about: str, *messages: Message) -> None:
-        """Replace what is to be told about one thing in a run."""
+        """Replace the messages about one subject in a run."""
         with self._notes_lock:
             about_run = self._notes[experiment.id, run]
             self._noted += about_run.get(about, ()) != messages
             about_run[about] = messages
 
     def notes(self, experiment: Experiment, run: str) -> tuple[Message, ...]:
-        """Return what is to be told about a run, each message once."""
+        """Return the messages about a run, each once."""
         with self._notes_lock:
             noted = list(self._notes.get((experiment.id, run), {}).values())
         return tuple(dict.fromkeys(message for messages in noted for message in messages))
 
     def forget(self, experiment_id: str) -> None:
-        """Drop what there is about an experiment."""
+        """Drop the messages about an experiment."""
         with self._notes_lock:
             for key in [key for key in self._notes if key[0] == experiment_id]:
                 del self._notes[key]
 
 
 def version(listed: TimeSeries) -> tuple[object, ...]:
-    """Return something that changes where a series does."""
+    """Return a value that changes whenever a series does."""
     others = getattr(listed, "records", 0), getattr(listed, "files", ())
     return listed.max_step, listed.max_wall_time, *others

@@ -1,7 +1,7 @@
-"""What TensorBoard stores of one tag, decoded: arrays sorted by step, damaged records left out.
+"""Stored data of one tag, decoded: arrays sorted by step, without damaged records.
 
-So are records that a restart has ended: a training that goes on from a step writes it, and all
-later ones, anew.
+Records superseded by a restart are left out, too: a training that continues from a step rewrites it
+and all later ones.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.arrays import Flags, Float64s, Indices
+from tb_adam_plugin.arrays import Flags, Float32s, Float64s, Indices
 from tb_adam_plugin.languages.sentences import say
 from tb_adam_plugin.schema import Columns, Layout, Quantity
 
@@ -52,7 +52,7 @@ class Blocks(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Memory that they take."""
+        """Their memory size."""
 
     def only(self, kept: Flags) -> Blocks:
         """Return some of them, bool ``[steps]``."""
@@ -63,13 +63,13 @@ class Blocks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PackedBlocks:
-    """Blocks that are in memory."""
+    """Blocks in memory."""
 
     blocks: tuple[bytes, ...]
 
     @property
     def nbytes(self) -> int:
-        """Memory that they take."""
+        """Their memory size."""
         return sum(map(len, self.blocks))
 
     def only(self, kept: Flags) -> PackedBlocks:
@@ -79,6 +79,50 @@ class PackedBlocks:
     def take(self, rows: Sequence[int]) -> list[bytes | None]:
         """Return some of them by index."""
         return [self.blocks[row] for row in rows]
+
+
+class Rows(Protocol):
+    """Records of statistics, each read when it is taken."""
+
+    def only(self, kept: Flags) -> Rows:
+        """Return some of them, bool ``[steps]``."""
+
+    def take(self, names: Sequence[str], rows: Indices) -> Float32s:
+        """Read some statistics of some records.
+
+        Args:
+            names: Of the statistics.
+            rows: Indices of the records, ascending.
+
+        Returns:
+            float32 ``[names, rows, parameters]``.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class RowsInMemory:
+    """Records of statistics that are in memory.
+
+    Attributes:
+        names: Of the statistics.
+        values: float32 ``[statistics, steps, parameters]``.
+        kept: Indices of the records; None for all.
+    """
+
+    names: tuple[str, ...]
+    values: Float32s
+    kept: Indices | None = None
+
+    def only(self, kept: Flags) -> RowsInMemory:
+        """Return some of them, bool ``[steps]``."""
+        chosen = np.flatnonzero(kept)
+        return replace(self, kept=chosen if self.kept is None else self.kept[chosen])
+
+    def take(self, names: Sequence[str], rows: Indices) -> Float32s:
+        """Return some statistics of some records."""
+        columns = np.array([self.names.index(name) for name in names], np.intp)
+        chosen = rows if self.kept is None else self.kept[rows]
+        return self.values[np.ix_(columns, chosen)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +136,9 @@ class Series:
             float64 ``[columns, steps, groups]``, of steps float64 ``[columns, steps]``, of gradient
             norms float64 ``[parameters, steps]``, of an ordinary scalar float32 ``[1, steps]``.
         blocks: Of histograms, one packed block for each step; else None.
+        rows: Of statistics that are read when they are taken, instead of values; else None.
         damage: What was left out, in one sentence, or "".
-        written: float64 ``[steps]``, wall times of the events: of the steps, that of the event with
+        written: float64 ``[steps]``, wall times of the events: for steps, the event that contains
             the row; else :attr:`wall_time`.
     """
 
@@ -103,14 +148,15 @@ class Series:
     blocks: Blocks | None = None
     damage: str = ""
     written: Float64s = field(default_factory=lambda: np.empty(0))
+    rows: Rows | None = None
 
     def __post_init__(self) -> None:
-        """Take the wall times for those of the events, where nothing else is said."""
+        """Use the wall times as those of the events, unless these are given."""
         if self.written.size != self.wall_time.size:
             object.__setattr__(self, "written", self.wall_time)
 
     def only(self, kept: Flags) -> Series:
-        """Return some of the records, bool ``[steps]``; itself where these are all."""
+        """Return some of the records, bool ``[steps]``; the series itself if all are kept."""
         if kept.all():
             return self
         return replace(
@@ -120,11 +166,12 @@ class Series:
             values=self.values[:, kept] if self.values.ndim > 1 else self.values,
             blocks=None if self.blocks is None else self.blocks.only(kept),
             written=self.written[kept],
+            rows=None if self.rows is None else self.rows.only(kept),
         )
 
     @property
     def nbytes(self) -> int:
-        """Memory it takes, small change left out."""
+        """Memory size, without small parts."""
         blocks = 0 if self.blocks is None else self.blocks.nbytes
         return self.step.nbytes + self.wall_time.nbytes + self.values.nbytes + blocks
 
@@ -144,7 +191,7 @@ def decode_steps(data: Iterable[TensorDatum], columns: Columns) -> Series:
 
     Args:
         data: The records.
-        columns: Their columns, ``step`` and ``wall_time`` among them.
+        columns: Their columns, including ``step`` and ``wall_time``.
     """
     kept, damage = _intact(data, "<f8", (None, len(columns.names)))
     rows, written = _rows(kept, columns)
@@ -161,7 +208,7 @@ def decode_gradient_norms(data: Iterable[TensorDatum], columns: Columns) -> Seri
     """Decode float64 ``[steps, 1 + parameters]`` records, several steps each.
 
     Args:
-        data: The records. The wall time of a step is taken to be that of its record.
+        data: The records. A step's wall time is taken to be that of its record.
         columns: ``step``, then the names of the parameters.
     """
     kept, damage = _intact(data, "<f8", (None, len(columns.names)))
@@ -200,17 +247,17 @@ def decode_block(
     place: int = 0,
     parameters: int = 1,
 ) -> schema.Counts:
-    """Unpack what one block holds of a parameter.
+    """Unpack the histograms of one parameter from a block.
 
     Args:
         block: As stored.
-        quantities: Those of each parameter in it.
-        wanted: Those to return.
-        place: Of the parameter in the block.
-        parameters: How many there are in it.
+        quantities: Quantities of each parameter in it.
+        wanted: Quantities to return.
+        place: Index of the parameter in the block.
+        parameters: Number of parameters in it.
 
     Returns:
-        int64 ``[wanted, BINS + len(SPECIAL)]``; zeros where the block does not have a quantity.
+        int64 ``[wanted, BINS + len(SPECIAL)]``; zeros for quantities that the block does not have.
 
     Raises:
         FormatError: If the block is damaged.
@@ -233,9 +280,9 @@ def last_of_each_step(step: Float64s) -> Indices:
 
 
 def standing(step: Float64s) -> Indices:
-    """Return indices of the records that no later one has ended, in the order they were stored.
+    """Return indices of the records that no later one supersedes, in storage order.
 
-    A record of a step ends those of this step and of all later ones that were stored before it.
+    A record supersedes the earlier stored records of its step and of all later steps.
     """
     lowest_from = np.minimum.accumulate(step[::-1])[::-1]
     return np.flatnonzero(step < np.append(lowest_from[1:], np.inf)[: step.size])
@@ -264,7 +311,7 @@ def _decode_matrices(
     kept, damage = _intact(data, dtype, shape)
     step, wall_time, last = _standing(kept)
     rows, columns = shape
-    # One column of the matrix over all steps is what every question needs: keep it contiguous.
+    # Every question needs one column of the matrix over all steps: keep it contiguous.
     values = np.empty((columns or 0, last.size, rows or 0), dtype)
     for position, index in enumerate(last):
         values[:, position, :] = kept[index].numpy.T
@@ -299,7 +346,7 @@ def _intact(
 
 
 def _rows(kept: Sequence[TensorDatum], columns: Columns) -> tuple[Float64s, Float64s]:
-    """Return the rows of all records, and the wall time of the record of each."""
+    """Return the rows of all records, and the wall time of each row's record."""
     rows = np.concatenate([np.empty((0, len(columns.names))), *(d.numpy for d in kept)])
     sizes = [len(d.numpy) for d in kept]
     return rows, np.repeat(np.array([d.wall_time for d in kept], np.float64), sizes)

@@ -1,4 +1,4 @@
-"""What one run holds, as far as that is known without reading a tensor."""
+"""The content of one run, as far as it is known without reading a tensor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tb_adam_plugin.reading.joined_layouts import JoinedLayout, join_layouts, un
 from tb_adam_plugin.reading.limits import shown_columns
 from tb_adam_plugin.schema import Columns, Tag
 
-# Tags under which a training loss is logged beside our run, without case: the first one counts.
+# Tags of a training loss that is logged beside our run, ignoring case: the first one counts.
 LOSS_TAGS = (
     "loss", "train/loss", "loss/train", "train_loss", "loss_train", "training_loss",
     "train/loss_step", "train_loss_step",
@@ -21,7 +21,7 @@ LOSS_TAGS = (
 
 
 class TimeSeries(Protocol):
-    """What TensorBoard's data provider lists about one tag."""
+    """A tag as listed by TensorBoard's data provider."""
 
     @property
     def max_step(self) -> int:
@@ -44,12 +44,12 @@ class Message(NamedTuple):
 
 
 def of_run(run: str, text: str) -> Sentence:
-    """Say which run a text is about."""
+    """Prefix a text with its run."""
     return say("Run {run}: {text}", run=run, text=text)
 
 
 def damage_messages(tag: object, damage: str) -> tuple[Message, ...]:
-    """Return what there is to tell of the damage of a series, if any.
+    """Return a message about the damage of a series, if any.
 
     Args:
         tag: The series.
@@ -72,9 +72,9 @@ class PartSteps(NamedTuple):
 
     Attributes:
         run: TensorBoard's name of the part.
-        id: Of the steps tag.
+        id: Id of the steps tag.
         columns: Its columns.
-        series: What is listed of it.
+        series: Its entry in the listing.
     """
 
     run: str
@@ -89,19 +89,20 @@ class StoredRun:
 
     Attributes:
         run: TensorBoard's name of it.
-        name: What to show; the run folder that a SummaryWriter would use.
-        layout: Its layouts as one.
+        name: The name to show: the run folder that a SummaryWriter would use.
+        layout: Its joined layouts.
         tags: Our readable series.
-        hyperparameters: Columns of the hyperparameters tag of each layout id.
+        hyperparameters: Columns of each layout's hyperparameters tag, by layout id.
         steps: Columns of each steps tag by its id, the newest first.
         gradient_norms: Columns of each gradient norms tag by its id, the newest first.
         scalars: Ordinary scalar series of the same training.
         messages: What could not be understood.
-        homes: TensorBoard's names of the other parts that :attr:`tags` are in.
+        homes: TensorBoard's names of the other parts that contain some of :attr:`tags`.
         part_steps: The steps of the other parts.
-        number: Which of the callbacks that wrote into one folder at the same time, from 1.
-        ended: What was written until then, seconds since the epoch, was another model's.
-        last_step: Where that is known: the last step of those that are not another model's.
+        number: Index of the callback among those that wrote into one folder at the same time, from
+            1.
+        ended: Data written up to this time, seconds since the epoch, belong to another model.
+        last_step: The last step that does not belong to another model, if known.
     """
 
     run: str
@@ -121,13 +122,13 @@ class StoredRun:
 
     @property
     def all_step_columns(self) -> tuple[str, ...]:
-        """Columns of the steps, those of all tags."""
+        """Columns of all steps tags."""
         others = (part.columns.names for part in self.part_steps)
         return union([*(columns.names for columns in self.steps.values()), *others])
 
     @property
     def step_columns(self) -> tuple[str, ...]:
-        """Those that are shown."""
+        """The steps columns that are shown."""
         return shown_columns(self.all_step_columns)
 
     @property
@@ -138,12 +139,12 @@ class StoredRun:
 
     @property
     def shown_hyperparameters(self) -> tuple[str, ...]:
-        """Those that are shown."""
+        """The hyperparameters that are shown."""
         return shown_columns(self.all_hyperparameters, schema.HYPERPARAMETERS.names)
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """TensorBoard's names of all parts, the first one's first."""
+        """TensorBoard's names of all parts, starting with the first one."""
         return tuple(dict.fromkeys([self.run, *self.homes.values()]))
 
     def home(self, tag: Tag) -> str:
@@ -152,14 +153,14 @@ class StoredRun:
 
     @property
     def last(self) -> tuple[int, float]:
-        """Last step and latest wall time of all that was logged.
+        """Last step and latest wall time of everything logged.
 
-        A training that was started again may not have got as far as the one before it: so the step
-        is that of what each part wrote last.
+        A restarted training may not have got as far as the previous one: so the step is that of
+        each part's latest data.
         """
         by_part: dict[str, list[TimeSeries]] = {}
         for tag, series in self.tags.items():
-            if tag.kind in ("statistics", "steps"):  # the others are not written all along
+            if tag.kind in ("statistics", "steps"):  # the others are only written at times
                 by_part.setdefault(self.home(tag), []).append(series)
         for part in self.part_steps:
             by_part.setdefault(part.run, []).append(part.series)
@@ -179,7 +180,7 @@ class StoredRun:
         return by_part
 
     def without_parts(self, over: Container[str]) -> StoredRun:
-        """Return the run without some of its parts, which TensorBoard names so."""
+        """Return the run without some of its parts, given by TensorBoard's names."""
         tags = {tag: series for tag, series in self.tags.items() if self.home(tag) not in over}
         kept = {tag.id for tag in tags if tag.kind == "statistics"}
         layouts = {id_: layout for id_, layout in self.layout.layouts.items() if id_ in kept}
@@ -201,7 +202,7 @@ class StoredRun:
 
         Args:
             over: Their ids.
-            ended: As :attr:`ended`.
+            ended: See :attr:`ended`.
         """
         layouts = {id_: layout for id_, layout in self.layout.layouts.items() if id_ not in over}
         tags = {tag: series for tag, series in self.tags.items() if tag.id not in over}
@@ -209,6 +210,6 @@ class StoredRun:
 
 
 def _written_last(series: TimeSeries) -> tuple[float, int]:
-    """When the newest record of a series was written, and its step; -inf if that is not known."""
+    """The time and step of a series' newest record; -inf if unknown."""
     time = series.max_wall_time
     return (time if math.isfinite(time) else -math.inf), series.max_step

@@ -1,4 +1,4 @@
-"""Which runs there are and what they hold, from TensorBoard's list of series. Reads no tensor."""
+"""Lists the runs and their content, from TensorBoard's list of series. Reads no tensor."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from tb_adam_plugin.schema import Columns, FormatError, Layout, NewerVersionErro
 _read_layout = lru_cache(maxsize=256)(Layout.from_content)
 _read_columns = lru_cache(maxsize=256)(Columns.from_content)
 
-# Whose tags have the id of a layout.
+# Kinds of tags whose id is that of a layout.
 _KINDS_OF_LAYOUTS = ("statistics", "hyperparameters", "histograms")
 
 
 class RunListing:
-    """Runs, each described once as long as nothing of it changes. Not safe for several threads."""
+    """Describes runs, each one again only when it changes. Not thread-safe."""
 
     def __init__(self) -> None:
-        """Begin without any."""
+        """Start empty."""
         self._contents: dict[str, tuple[Mapping[str, TimeSeries], Contents]] = {}
         self._runs: dict[tuple[str, int], tuple[_Described, StoredRun]] = {}
 
@@ -42,15 +42,15 @@ class RunListing:
         tensors: Mapping[str, Mapping[str, TimeSeries]],
         scalars: Mapping[str, Iterable[str]],
     ) -> tuple[list[StoredRun], list[Message]]:
-        """Read what the runs hold.
+        """Read the content of the runs.
 
         Args:
-            tensors: Our series by run and tag. Those of a run that has not changed may be the same
-                object as before, which saves reading them again.
+            tensors: Our series by run and tag. For an unchanged run this may be the same object as
+                before, which saves rereading it.
             scalars: Tags of the ordinary scalar series by run.
 
         Returns:
-            The runs that have a layout we can read, by name; and messages about the others.
+            The runs with a layout we can read, by name; and messages about the others.
         """
         by_place: dict[tuple[str, int], dict[str, Contents]] = {}
         messages: list[Message] = []
@@ -87,7 +87,7 @@ class RunListing:
 
 
 class _Described(NamedTuple):
-    """What a run was made of."""
+    """What the description of a run is based on."""
 
     name: str
     parts: tuple[Contents, ...]
@@ -131,7 +131,7 @@ def _read_contents(series: Mapping[str, TimeSeries]) -> Contents:
 def _tags_to_leave_out(
     series: Mapping[str, TimeSeries], newest_first: Mapping[str, Tag], contents: Contents
 ) -> set[Tag]:
-    """Return the tags of layouts that are too many, of sets of parameters that are likewise."""
+    """Return the tags of excess layouts, and of excess sets of parameters."""
 
     def read(id_: str) -> Layout | None:
         try:

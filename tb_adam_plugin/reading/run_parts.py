@@ -1,10 +1,10 @@
-"""Folders beside one another that are parts of one run, or runs of their own.
+"""Which neighbouring folders are parts of one run, and which are separate runs.
 
-Processes of distributed training that have parameters of their own write into folders beside one
-another. These are joined by parameter name.
+Processes of distributed training with their own parameters write to neighbouring folders. These are
+joined by parameter name.
 
-Callbacks that wrote into one folder at the same time have numbered folders beside one another.
-These are runs of their own: two models may have parameters of one name.
+Callbacks that wrote into one folder at the same time have numbered folders next to each other.
+These are separate runs: two models may have parameters with the same name.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Contents:
 
 
 class Place(NamedTuple):
-    """Where a run is: TensorBoard's name of it, taken apart. In the order to show runs in."""
+    """TensorBoard's name of a run, parsed. Sorts in display order."""
 
     folder: str
     number: int
@@ -41,7 +41,7 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, run: str) -> Place:
-        """Take the name of a run apart."""
+        """Parse the name of a run."""
         head, separator, own = run.replace("\\", "/").rpartition("/")
         part = schema.part_of(own)
         if part is None:
@@ -51,22 +51,22 @@ class Place(NamedTuple):
 
 
 def folder_of(run: str, runs: Container[str]) -> str:
-    """Return the folder that a run is about: that above our own, unless that is a run as well."""
+    """Return the folder that a run is about: the parent of ours, unless it is a run as well."""
     place = Place.of(run)
     return run if place.number == 1 and place.folder in runs else place.folder
 
 
 def runs_beside(folder: str, parts: Iterable[str]) -> tuple[str, ...]:
-    """Return what TensorBoard may call the scalars beside a run: its folder's, and its parts'."""
+    """Return the possible run names of the scalars beside a run: its folder's and its parts'."""
     parts = tuple(parts)
-    # A folder that --logdir_spec names is called so, but what lies in it directly is "name/.".
+    # A folder named by --logdir_spec has that name, but its direct content is "name/.".
     separators = {p[len(folder)] for p in parts if p.startswith(folder) and p != folder}
     roots = [f"{folder}{separator}." for separator in sorted(separators & {"/", "\\"})]
     return tuple(dict.fromkeys((folder, *roots, *parts)))
 
 
 def run_name(run: str, runs: Container[str]) -> str:
-    """Return the name to show for a run: its folder; of a second run in it, with a number."""
+    """Return the display name of a run: its folder; for a second run in it, with a number."""
     folder, number, _ = Place.of(run)
     if number == 1:
         return folder_of(run, runs)
@@ -82,7 +82,7 @@ def join_parts(
     parts: Mapping[str, Contents],
     scalars: Mapping[str, Iterable[str]],
 ) -> StoredRun:
-    """Make one run of its parts, the first one first; one that has nothing new is left out."""
+    """Make one run of its parts, in order; a part without new data is left out."""
     (first, main), *others = parts.items()
     layouts = dict(main.layouts)
     tags, hyperparameters = dict(main.tags), dict(main.hyperparameters)

@@ -1,13 +1,13 @@
-"""What a restart has left of the records before it.
+"""What a restart leaves of the records before it.
 
-A training that is started again in the folder of an earlier one goes on from some step: from a
-checkpoint's, or from the first one, with the same model or with another. From that step on nothing
-of the earlier one counts any more, however far it had got and whatever it recorded there.
+A training restarted in the folder of an earlier one continues from some step: from a checkpoint's,
+or from the first one, with the same model or a different one. From that step on, nothing of the
+earlier training counts any more, however far it got and whatever it recorded there.
 
-Within a series the order in which its records were stored tells (:func:`.records.standing`). Series
-of different tags, such as those of two layouts, or histograms and statistics, have no common order.
-For these the rows of every step, which all trainings in a folder write, say when a step was written
-last; what is older than that is of a training that has ended.
+Within a series, the storage order of records decides (:func:`.records.standing`). Series of
+different tags, such as those of two layouts, or histograms and statistics, have no common order.
+For these, the rows of every step, which all trainings in a folder write, tell when a step was last
+written; older data belong to a training that has ended.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from tb_adam_plugin.reading.records import Series
 
 
 class Standing:
-    """The steps of one part of a run, as the last training that wrote each of them left it."""
+    """The steps of one part of a run, each as the last training left it."""
 
     def __init__(self, rows: Sequence[Series], ended: float = -math.inf) -> None:
         """Look at the rows of every step.
 
         Args:
-            rows: The series of the steps tags of the part.
-            ended: What was written until then, seconds since the epoch, does not count.
+            rows: The series of the part's steps tags.
+            ended: Data written up to this time, seconds since the epoch, do not count.
         """
         self._ended = ended
         if len(rows) > 1:
@@ -47,17 +47,17 @@ class Standing:
 
     @property
     def nbytes(self) -> int:
-        """Memory it takes, small change left out."""
+        """Memory size, without small parts."""
         own = self._step.nbytes + self._written.nbytes
         return own + sum(series.nbytes for series in self.rows)
 
     def of(self, series: Series) -> Series:
-        """Leave out the records that a later training has ended."""
-        # Comparisons with a time that is not known are false: such a record is kept.
+        """Leave out the records that a later training has superseded."""
+        # Comparisons with an unknown time are false: such a record is kept.
         over = series.written <= self._ended
         if self._step.size:
             # A training writes a step's row in the event of its record, or in a later one that
-            # begins after that step. So the last row up to a step is as old as its record.
+            # starts after that step. So the last row up to a step is as old as its record.
             before = np.searchsorted(self._step, series.step, "right") - 1
             over |= (before >= 0) & (self._written[before] > series.written)
         return series.only(~over)
@@ -67,10 +67,10 @@ class Standing:
 
 
 class _LaterRows:
-    """What rows that were written later leave of others, of thousands of series in one pass."""
+    """What later rows leave of earlier ones, for thousands of series in one pass."""
 
     def __init__(self, rows: Sequence[Series]) -> None:
-        """Put all series in the order in which they were written."""
+        """Sort all series by the time at which they were written."""
         step = np.concatenate([series.step for series in rows])
         written = np.concatenate([series.written for series in rows])
         owner = np.repeat(np.array([id(s) for s in rows]), [s.step.size for s in rows])
@@ -80,10 +80,10 @@ class _LaterRows:
         self._lowest_from = _lowest_from(self._step)
 
     def keep(self, series: Series) -> Flags:
-        """Return which rows of a series no row of another one has ended, bool ``[steps]``."""
+        """Return which rows of a series no other series supersedes, bool ``[steps]``."""
         written, lowest_from = self._written, self._lowest_from
         known = np.isfinite(series.written)
-        # Where a series ascends in time, as it does in step, its own rows end none of it.
+        # If a series ascends in time, as it does in step, its own rows supersede none of it.
         if (np.diff(series.written[known]) < 0).any() or (np.diff(series.step[known]) < 0).any():
             others = self._owner != id(series)
             written, lowest_from = written[others], _lowest_from(self._step[others])

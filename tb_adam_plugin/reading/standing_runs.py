@@ -1,4 +1,4 @@
-"""Runs without the parts and layouts of which a restart has left nothing."""
+"""Runs without the parts and layouts that a restart has superseded completely."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tb_adam_plugin.reading.run import StoredRun
 from tb_adam_plugin.reading.standing_series import StandingSeries
 from tb_adam_plugin.schema import Layout, Tag
 
-# Seconds by which the clocks of machines that train together may differ.
+# Largest difference in seconds between the clocks of machines that train together.
 _CLOCKS_DIFFER = 10.0
 
 
 def standing_run(series: StandingSeries, experiment: Experiment, run: StoredRun) -> StoredRun:
-    """Leave out the parts and layouts of which a restart has left nothing."""
+    """Leave out the parts and layouts that a restart has superseded completely."""
     return _without_over_layouts(series, experiment, _without_over_parts(series, experiment, run))
 
 
 def _without_over_parts(
     series: StandingSeries, experiment: Experiment, run: StoredRun
 ) -> StoredRun:
-    """Leave out the parts of processes that an earlier training had, and this one has not."""
+    """Leave out the parts of processes that only an earlier training had."""
     by_part = run.steps_by_part()
     if len(by_part) == 1:
         return run
@@ -46,7 +46,7 @@ def _without_over_parts(
 def _without_over_layouts(
     series: StandingSeries, experiment: Experiment, run: StoredRun
 ) -> StoredRun:
-    """Leave out the layouts of which nothing is left, such as another model's."""
+    """Leave out layouts without any remaining data, such as another model's."""
     over: set[str] = set()
     ended = run.ended
     by_part: dict[str, list[str]] = {}
@@ -54,7 +54,7 @@ def _without_over_layouts(
         by_part.setdefault(run.home(Tag("statistics", id_)), []).append(id_)
     for newest, *older in by_part.values():
         kept = _shapes(run.layout.layouts[newest])
-        # Other layouts tell nothing that the newest one does not. Reading takes time.
+        # Other layouts add nothing to the newest one, and reading takes time.
         others = [i for i in older if not _shapes(run.layout.layouts[i]) <= kept]
         all_stored = series.statistics(experiment, run, others, [], everything=True)
         all_standing = series.statistics(experiment, run, others, [])
@@ -69,7 +69,7 @@ def _without_over_layouts(
     if not over:
         return run
     run = run.without_layouts(over, ended)
-    # Columns, too, that only the other model had.
+    # Also columns that only the other model had.
     own = run.steps_by_part()[run.run]
     rows = series.rows(experiment, own, ended).rows
     steps = {tag.id: tag.columns for tag, left in zip(own, rows, strict=True) if left.step.size}

@@ -1,4 +1,4 @@
-"""Series of a run, without the records that a restart has ended."""
+"""Series of a run, without the records that a restart has superseded."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tb_adam_plugin.schema import Tag
 
 
 class StandingSeries:
-    """What restarts have left of series. Safe to use from several threads."""
+    """Series as restarts have left them. Thread-safe."""
 
     def __init__(self, source: RecordSource) -> None:
-        """Read nothing yet."""
+        """Start without reading anything."""
         self._source = source
         self._steps = StepsOfParts(source)
 
@@ -38,11 +38,11 @@ class StandingSeries:
         """Return some statistics of layouts.
 
         Args:
-            experiment: Which.
-            run: Which.
-            layout_ids: Of the layouts.
-            names: Of the statistics; of each layout those that it has.
-            everything: Whether what a restart has ended is returned, too.
+            experiment: The experiment.
+            run: The run.
+            layout_ids: Ids of the layouts.
+            names: Names of the statistics; of each layout, those that it has.
+            everything: Whether to include superseded records.
         """
         left = _Left(self._steps, experiment, run)
         logs = []
@@ -53,10 +53,19 @@ class StandingSeries:
             logs.append(series if everything else left.of(tag, series))
         return logs
 
+    def records(self, experiment: Experiment, run: StoredRun) -> list[Series]:
+        """Return the records of the statistics of each layout, with ``rows`` to take."""
+        left = _Left(self._steps, experiment, run)
+        tags = {Tag("statistics", id_): layout for id_, layout in run.layout.layouts.items()}
+        return [
+            left.of(tag, self._source.records(stored_in(experiment, run, tag), layout))
+            for tag, layout in tags.items()
+        ]
+
     def parameter(
         self, experiment: Experiment, run: StoredRun, rows: Mapping[str, int]
     ) -> list[Series]:
-        """Return all statistics of one parameter, which is a row of each of some layouts."""
+        """Return all statistics of one parameter, which is a row in each of some layouts."""
         left = _Left(self._steps, experiment, run)
         logs = []
         for id_, row in rows.items():
@@ -69,7 +78,7 @@ class StandingSeries:
     def small(
         self, experiment: Experiment, run: StoredRun, decoders: Mapping[Tag, Any]
     ) -> list[Series]:
-        """Return small series, by what decodes them."""
+        """Return small series, using their decoders."""
         left = _Left(self._steps, experiment, run)
         return [
             left.of(tag, self._source.small(stored_in(experiment, run, tag), decode))
@@ -87,12 +96,12 @@ class StandingSeries:
 
 
 def stored_in(experiment: Experiment, run: StoredRun, tag: Tag) -> Stored:
-    """Return what names a series of a run."""
+    """Return the identity of a series of a run."""
     return Stored(experiment, run.home(tag), tag, run.tags[tag])
 
 
 class _Left:
-    """Leaves out what restarts of a run have ended; the rows of its steps are looked at once."""
+    """Leaves out superseded records of a run; reads the rows of its steps only once."""
 
     def __init__(self, steps: StepsOfParts, experiment: Experiment, run: StoredRun) -> None:
         by_part = run.steps_by_part()

@@ -1,4 +1,4 @@
-"""The rows of every step of the parts of runs: every answer asks for them, so they are kept."""
+"""The rows of every step of the parts of runs, cached because every answer needs them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _CACHE_BYTES = 1 << 28
 
 
 class StepsOfParts:
-    """What restarts have left of the steps. Safe to use from several threads."""
+    """The steps as restarts have left them. Thread-safe."""
 
     def __init__(self, source: RecordSource) -> None:
-        """Read nothing yet."""
+        """Start without reading anything."""
         self._source = source
-        # A run has thousands of steps tags where a scalar has another name at every step.
+        # A run has thousands of steps tags if a scalar gets a new name at every step.
         self._kept: SeriesCache[Standing] = SeriesCache(_CACHE_BYTES, lambda s: s.nbytes)
 
     def read(self, experiment: Experiment, tags: Sequence[PartSteps], ended: float) -> Standing:
         """Read the rows of every step of one part of a run.
 
         Args:
-            experiment: Whose.
+            experiment: The experiment.
             tags: All steps tags of the part.
-            ended: As :attr:`.run.StoredRun.ended`.
+            ended: See :attr:`.run.StoredRun.ended`.
 
         Raises:
             tb_adam_plugin.reading.record_source.UnreadableError: If the data cannot be read.

@@ -1,4 +1,4 @@
-"""Records that answer the tab's questions: the layouts of a run joined into one."""
+"""Records that answer the tab's questions, with the layouts of a run joined into one."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ from tb_adam_plugin.reading.records import (
     decode_hyperparameters,
 )
 from tb_adam_plugin.reading.run import StoredRun, damage_messages
+from tb_adam_plugin.reading.run_records import RunRecords
 from tb_adam_plugin.reading.standing_runs import standing_run
-from tb_adam_plugin.reading.standing_series import StandingSeries, stored_in
+from tb_adam_plugin.reading.standing_series import StandingSeries
 from tb_adam_plugin.reading.stored_histograms import places_of, unpack_histograms
 from tb_adam_plugin.reading.thinning import RATIO
 from tb_adam_plugin.schema import Layout, Tag
@@ -37,10 +38,10 @@ AXES: tuple[Axis, ...] = ("step", "relative", "wall")
 
 
 class Store:
-    """Answers questions about the logged data. Safe to use from several threads.
+    """Answers questions about the logged data. Thread-safe.
 
-    Every method raises :class:`.record_source.UnreadableError` if the data cannot be read,
-    and ``tensorboard.errors.NotFoundError`` if there is no such run or no such thing in it.
+    Every method raises :class:`.record_source.UnreadableError` if the data cannot be read, and
+    ``tensorboard.errors.NotFoundError`` if the run, or something in it, does not exist.
     """
 
     def __init__(self, source: RecordSource) -> None:
@@ -52,13 +53,13 @@ class Store:
         self._by_name: tuple[Listing | None, Mapping[str, StoredRun]] = None, {}
 
     def runs(self, experiment: Experiment) -> Runs:
-        """Return which runs there are and what they hold."""
+        """Return the runs and their content."""
         listing, noted = self._source.listing(experiment), self._source.noted
         known = self._runs.get(experiment.id)
         if known is not None and known[0] is listing and known[1] == noted:
             return known[2]
         found = self._describe(experiment, listing)
-        # Reading what restarts have left may have shown something, too.
+        # Reading the steps may have found damage, too.
         self._runs = {experiment.id: (listing, self._source.noted, found)}
         return found
 
@@ -109,21 +110,12 @@ class Store:
                 logged[cells] = True
         return StatisticRecords(step, wall_time, values, None if logged.all() else logged)
 
-    def records(self, experiment: Experiment, run: str) -> StatisticRecords:
-        """Return the steps of the records of a run, with no values, ``[steps, 0]``."""
+    def records(self, experiment: Experiment, run: str) -> RunRecords:
+        """Return the records of a run, whose statistics are read when they are taken."""
         found = self.run(experiment, run)
-        logs = self._series.statistics(experiment, found, list(found.layout.layouts), [])
+        logs = self._series.records(experiment, found)
         homes = [found.home(Tag("statistics", id_)) for id_ in found.layout.layouts]
-        step, wall_time, _ = merge_steps(logs, homes)
-        return StatisticRecords(step, wall_time, np.empty((step.size, 0), np.float32), None)
-
-    def prepare(self, experiment: Experiment, run: str, statistics: Sequence[str]) -> None:
-        """Expect that these statistics will be asked for, one after the other."""
-        found = self.run(experiment, run)
-        for id_, layout in found.layout.layouts.items():
-            had = [name for name in statistics if name in layout.statistics]
-            stored = stored_in(experiment, found, Tag("statistics", id_))
-            self._source.prepare(stored, layout, had)
+        return RunRecords(found.layout, logs, homes)
 
     def comparison(
         self,
@@ -138,13 +130,13 @@ class Store:
         """Return how a statistic of a run compares with that of another, at the same point.
 
         Args:
-            experiment: Which.
-            run: What is compared.
+            experiment: The experiment.
+            run: The run to compare.
             statistic: Its name.
-            against: The run that it is compared with.
-            axis: What "the same point" means: the same step, the same time since the first step,
-                or the same wall time.
-            difference: Whether to subtract, rather than to divide.
+            against: The run to compare it with.
+            axis: What "the same point" means: the same step, the same time since the first step, or
+                the same wall time.
+            difference: Whether to subtract instead of dividing.
         """
         records = self.statistic(experiment, run, statistic)
         compared, logged = compare(
@@ -167,7 +159,7 @@ class Store:
             started = started[np.isfinite(started)]
             position = position - (started[0] if started.size else position[:1].sum())
         names = [p.name for p in self.run(experiment, run).layout.parameters]
-        # A restarted run may have steps that are out of order in time.
+        # In a restarted run, steps may not ascend in time.
         return Positioned(names, np.maximum.accumulate(position), records.values, records.logged)
 
     def parameter(self, experiment: Experiment, run: str, parameter: str) -> NamedRecords:
@@ -202,13 +194,13 @@ class Store:
         """Return the gradient RMS at the steps around a jump of the gradient norm, recorded or not.
 
         Args:
-            experiment: Which.
-            run: Which.
-            parameter: The only one to return; None for all.
+            experiment: The experiment.
+            run: The run.
+            parameter: The only parameter to return; None for all.
 
         Returns:
-            Norm / √elements, as the statistic ``gradient_rms``; in its columns the one parameter,
-            or all of the run. Not logged where a parameter had no gradient.
+            Norm / √elements, like the statistic ``gradient_rms``; its columns are the one
+            parameter, or all of the run. Not logged where a parameter had no gradient.
         """
         found = self.run(experiment, run)
         parameters = found.layout.parameters
@@ -284,7 +276,7 @@ class Store:
         return records
 
     def layouts(self, experiment: Experiment, run: str) -> list[tuple[float, Layout]]:
-        """Return the layouts of a run with the first step of each, in the order of their steps."""
+        """Return a run's layouts, each with its first step, ordered by it."""
         found = self.run(experiment, run)
         ids = list(found.layout.layouts)
         logs = self._series.statistics(experiment, found, ids, [])
@@ -296,12 +288,12 @@ class Store:
         return sorted(starts, key=lambda start: start[0])
 
     def version(self, experiment: Experiment, run: str) -> object:
-        """Return something that is equal as long as nothing of a run has changed."""
+        """Return a value that stays equal until something of a run changes."""
         found = self.run(experiment, run)
         return _version_of(found, self._source.listing(experiment))
 
     def versions(self, experiment: Experiment) -> Mapping[str, int]:
-        """Return a number for each run that changes where :meth:`version` does."""
+        """Return a number for each run that changes whenever :meth:`version` does."""
         listing = self._source.listing(experiment)
         if self._versions is None or self._versions[0] is not listing:
             runs = (standing_run(self._series, experiment, run) for run in listing.runs)
@@ -310,17 +302,17 @@ class Store:
         return self._versions[1]
 
     def _named(self, listing: Listing) -> Mapping[str, StoredRun]:
-        """The runs of a listing by name, which of thousands is not made for each question."""
+        """The runs of a listing by name, cached because there may be thousands."""
         named = self._by_name
         if named[0] is not listing:
             self._by_name = named = listing, {found.run: found for found in listing.runs}
         return named[1]
 
     def run(self, experiment: Experiment, run: str) -> StoredRun:
-        """Return what a run holds."""
+        """Return the content of a run."""
         runs = self._named(self._source.listing(experiment))
         if run not in runs:
-            raise errors.NotFoundError(f"no run {quoted(run)} with our data; {choice(runs)}")
+            raise errors.NotFoundError(f"no run {quoted(run)} with Adam Debug data; {choice(runs)}")
         return standing_run(self._series, experiment, runs[run])
 
 

@@ -1,4 +1,4 @@
-"""Histograms of one parameter, out of the blocks that they are stored in."""
+"""Histograms of one parameter, from the blocks that store them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class BlockPlace(NamedTuple):
     """Where the blocks of a tag hold the histograms of a parameter.
 
     Attributes:
-        quantities: What was counted.
-        row: Of the parameter, in a block.
-        parameters: How many share a block.
+        quantities: The counted quantities.
+        row: Row of the parameter in a block.
+        parameters: Number of parameters per block.
     """
 
     quantities: tuple[Quantity, ...]
@@ -55,15 +55,15 @@ def unpack_histograms(
     """Unpack at most ``columns`` histograms of a parameter, evenly spread after ``since``.
 
     Args:
-        parameter: Which.
-        quantities: Which.
+        parameter: The parameter.
+        quantities: The quantities.
         places: Where the parameter is in the blocks of each tag.
         logs: The blocks of each tag.
         columns: How many histograms are wanted.
-        since: The last step that the asker has.
+        since: The last step that the client has.
 
     Returns:
-        The histograms, and for each tag what is damaged of the blocks that were looked at, or "".
+        The histograms, and for each tag the damage found in the blocks read, or "".
     """
     step, wall_time, placements = merge_steps(list(logs.values()))
     earlier = int(np.searchsorted(step, since, "right"))

@@ -1,4 +1,4 @@
-"""Fewer columns than logged steps, without losing what matters. Pure NumPy."""
+"""Reduces logged steps to fewer columns without losing what matters. Pure NumPy."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from tb_adam_plugin.arrays import Indices
 
-# An update of a thousandth of the weight is the usual sign of a good learning rate. For statistics
-# without such a middle the largest magnitude is the one to look at.
+# An update of a thousandth of the weight is the usual sign of a good learning rate. Statistics
+# without such a center are judged by the largest magnitude.
 RATIO = "update_to_weight_ratio"
 MIDDLES = {RATIO: 1e-3}
 
@@ -18,7 +18,7 @@ ZERO_DECADES = 1.0
 
 
 def column_bounds(steps: int, columns: int) -> tuple[Indices, Indices]:
-    """Share ``steps`` neighbours out among at most ``columns``.
+    """Divide ``steps`` consecutive steps among at most ``columns`` columns.
 
     Returns:
         First and last index of each column, both inclusive.
@@ -39,18 +39,18 @@ def worst_of_columns(
 ) -> npt.NDArray[np.float32]:
     """Return the worst value of every column.
 
-    A value that is not finite is worse than every finite one. Among finite ones the worst is the
-    furthest from ``middle`` in decades, where zero counts as :data:`ZERO_DECADES` off, or, without
-    a middle, the one of the largest magnitude.
+    A non-finite value is worse than any finite one. Among finite ones, the worst is the furthest
+    from ``middle`` in decades, where zero counts as :data:`ZERO_DECADES` off, or, without a middle,
+    the one with the largest magnitude.
 
     Args:
         values: ``[steps, series]``.
         first: Index of each column's first step.
         last: Index of each column's last step.
         middle: A positive value that is fine.
-        infinity_is_usual: Whether +infinity is no trouble, as in the ratio to a weight that is
-            still zero; it counts as zero does.
-        logged: Of the shape of ``values``; where False there is no value to consider.
+        infinity_is_usual: Whether +infinity is harmless, as in the ratio to a weight that is still
+            zero; it counts like zero.
+        logged: Same shape as ``values``; False where there is no value to consider.
 
     Returns:
         float32 ``[columns, series]``; NaN where a column has no logged value.
@@ -79,7 +79,7 @@ def latest_of_columns(
     *,
     logged: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Return the last logged value of every column, as :func:`worst_of_columns` does the worst."""
+    """Return the last logged value of every column, like :func:`worst_of_columns`."""
     if logged is None:
         return values[last]
     rows = np.where(logged, np.arange(len(values))[:, None], -1)
@@ -106,9 +106,9 @@ def mean_of_columns(
 
 
 def evenly_spread(steps: int, columns: int) -> Indices:
-    """Choose at most ``columns`` of ``steps``, the first and the last among them.
+    """Choose at most ``columns`` of ``steps``, including the first and the last.
 
-    One column is the last step.
+    If there is only one column, it is the last step.
     """
     if columns >= steps:
         return np.arange(steps)
@@ -121,7 +121,7 @@ def _badness(values: npt.NDArray[np.float32], middle: float | None) -> npt.NDArr
     magnitude = np.abs(values, dtype=np.float64)
     finite = np.isfinite(magnitude)
     if middle is not None:
-        # Distance in decades orders values as the larger of v/middle and middle/v does.
+        # Distance in decades sorts values like the larger of v/middle and middle/v.
         zero = magnitude == 0
         with np.errstate(divide="ignore"):
             magnitude = np.maximum(magnitude / middle, middle / magnitude)

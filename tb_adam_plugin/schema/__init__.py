@@ -1,8 +1,8 @@
 """The wire format: what the training side writes and the plugin reads. NumPy only.
 
 Every summary belongs to plugin ``adam_debug`` and holds one little-endian tensor. The first
-summary of a tag in an event file carries a JSON *content* that says what the tensor's rows and
-columns are, so that a reader needs nothing else:
+summary of a tag in an event file carries a JSON *content* that describes the tensor's rows and
+columns, so a reader needs nothing else:
 
 =========================================  ==============================  =====================
 tag                                        tensor of one event             content
@@ -14,11 +14,11 @@ tag                                        tensor of one event             conte
 ``adam_debug/gradient_norms/<columns>``    float64 [steps, 1 + parameters]   :class:`Columns`
 =========================================  ==============================  =====================
 
-``<layout>`` and ``<columns>`` are short hashes of the content itself. A change in mid-run (an
+``<layout>`` and ``<columns>`` are short hashes of the content itself. A change during the run (an
 unfrozen layer, a new scalar) therefore starts a new tag and never changes the meaning of an old
-one. The event's step is the optimizer step; of ``steps`` it is the step of the last row.
+one. The event's step is the optimizer step; for ``steps`` it is the step of the last row.
 
-Readers sort by step and let the last of several equal steps win: restarts overlap.
+Readers sort by step and use the last of several equal steps: restarts overlap.
 """
 
 from tb_adam_plugin.schema.blocks import (

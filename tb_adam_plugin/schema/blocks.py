@@ -1,4 +1,4 @@
-"""Histograms as stored bytes, and back."""
+"""Encodes histograms as bytes, and decodes them."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from tb_adam_plugin.schema.content import FormatError
 from tb_adam_plugin.schema.quantities import BINS, SPECIAL, Counts
 
 # A block holds the histograms of one parameter, or of several (Layout.parameters_per_block): one
-# byte, 16 plus the width of the largest count in bytes, then a zlib stream. In that, little-endian:
-# for every histogram a bit for every count, in the order of the wire and the first count in the
-# highest bit, that says whether it is not 0; then of all counts that are not 0 the lowest bytes,
-# then the next ones, up to the width.
+# byte, 16 plus the width of the largest count in bytes, then a zlib stream. The stream contains, in
+# little-endian order: for every histogram a bit for every count, in wire order and with the first
+# count in the highest bit, set if the count is nonzero; then the lowest bytes of all nonzero
+# counts, then the next ones, up to the width.
 #
-# Version 1 has blocks of one parameter whose first byte is the width alone. Their stream has for
-# every quantity the first bin and the number of bins that are stored (two uint16); then for every
-# quantity its special counts followed by the stored bins. Bins outside the range are empty.
+# Version 1 has blocks of one parameter whose first byte is just the width. Their stream contains
+# for every quantity the first bin and the number of bins that are stored (two uint16); then for
+# every quantity its special counts followed by the stored bins. Bins outside the range are empty.
 _SPARSE = 16
 _WIDTHS = (1, 2, 4, 8)
 _COUNTS = BINS + len(SPECIAL)
 _BITMAP = -(-_COUNTS // 8)
-_MOST_QUANTITIES = 64  # these two bound what a bad block costs
+_MOST_QUANTITIES = 64  # these two bound the cost of a bad block
 MOST_PARAMETERS_PER_BLOCK = 64
 
-# What is packed together: of more, what is made on the way would be larger than the result.
+# Blocks packed together: with more, the temporaries would be larger than the result.
 _BLOCKS_AT_ONCE = 16
 _PARAMETERS_AT_ONCE = 128
 
@@ -40,10 +40,10 @@ class SparseHistograms:
     """Histograms of several parameters without their empty bins: a fraction of the memory.
 
     Attributes:
-        bitmaps: Which counts are not 0, uint8 ``[parameters, quantities, bytes]``: a bit for each,
-            the first one in the highest bit.
-        values: Those counts, one after the other, integer ``[n]``.
-        lengths: How many of them each parameter has, int64 ``[parameters]``.
+        bitmaps: Which counts are nonzero, uint8 ``[parameters, quantities, bytes]``: a bit for
+            each, the first one in the highest bit.
+        values: The nonzero counts, concatenated, integer ``[n]``.
+        lengths: Number of nonzero counts of each parameter, int64 ``[parameters]``.
     """
 
     bitmaps: npt.NDArray[np.uint8]
@@ -52,7 +52,7 @@ class SparseHistograms:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """As of :meth:`dense`."""
+        """The shape of :meth:`dense`."""
         parameters, quantities, _ = self.bitmaps.shape
         return parameters, quantities, _COUNTS
 
@@ -61,7 +61,7 @@ class SparseHistograms:
         """Leave the empty bins out.
 
         Args:
-            counts: Integer ``[parameters, quantities, BINS + len(SPECIAL)]``, none negative.
+            counts: Integer ``[parameters, quantities, BINS + len(SPECIAL)]``, non-negative.
         """
         return SparseHistograms.joined(
             [
@@ -72,7 +72,7 @@ class SparseHistograms:
 
     @staticmethod
     def joined(parts: Sequence[SparseHistograms]) -> SparseHistograms:
-        """Put those of several parameters after one another; at least one part."""
+        """Concatenate the histograms of several parameters; at least one part."""
         if len(parts) == 1:
             return parts[0]
         return SparseHistograms(
@@ -113,9 +113,9 @@ def encode_histograms(
     """Pack the histograms of several parameters.
 
     Args:
-        counts: Integer ``[parameters, quantities, BINS + len(SPECIAL)]``, none negative; or the
-            same without empty bins.
-        parameters_per_block: How many share a block, of which the last one may have fewer.
+        counts: Integer ``[parameters, quantities, BINS + len(SPECIAL)]``, non-negative; or the same
+            without empty bins.
+        parameters_per_block: Parameters per block; the last one may have fewer.
 
     Returns:
         The blocks, as stored in their histograms tags.
@@ -151,10 +151,10 @@ def _encoded(counts: SparseHistograms, parameters_per_block: int) -> list[bytes]
         end = start + length
         largest = int(values[start:end].max(initial=0))
         width = next(w for w in _WIDTHS if largest < 1 << (8 * w))
-        # Runs are what there is to find in it, and looking for nothing else is faster.
+        # The data mostly contains runs, and searching for nothing else is faster.
         compressor = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 6, zlib.Z_RLE)
         bitmaps = counts.bitmaps[first : first + parameters_per_block].tobytes()
-        # In one call, because each gives the GIL away and has to get it back.
+        # In one call, because each call releases the GIL and must reacquire it.
         packed = compressor.compress(bitmaps + planes[:width, start:end].tobytes())
         blocks.append(b"".join([bytes([_SPARSE + width]), packed, compressor.flush()]))
         start = end
@@ -166,14 +166,14 @@ def decode_histograms(block: bytes, quantities: int, parameters: int = 1) -> npt
 
     Args:
         block: As stored.
-        quantities: How many a parameter has.
-        parameters: How many share the block.
+        quantities: Number of quantities per parameter.
+        parameters: Number of parameters in the block.
 
     Returns:
         int64 ``[parameters * quantities, BINS + len(SPECIAL)]``.
 
     Raises:
-        FormatError: If the block is damaged or holds another number of histograms.
+        FormatError: If the block is damaged or holds a different number of histograms.
     """
     kind = block[0] if len(block) > 1 else 0
     is_sparse = kind > _SPARSE
@@ -187,7 +187,7 @@ def decode_histograms(block: bytes, quantities: int, parameters: int = 1) -> npt
     histograms = quantities * parameters
     decompressor = zlib.decompressobj()
     try:
-        # Longer than a block of either kind can be; with a length of 0 it would be unlimited.
+        # Larger than a block of either kind can be; a length of 0 would mean no limit.
         data = decompressor.decompress(block[1:], 1 + histograms * (_BITMAP + 8 * _COUNTS))
     except zlib.error as error:
         raise FormatError(f"damaged histogram block: {error}") from error
@@ -217,7 +217,7 @@ def _decode_sparse(data: bytes, width: int, histograms: int) -> Counts:
 
 
 def _decode_ranges(data: bytes, width: int, quantities: int) -> Counts:
-    """Read what version 1 stores."""
+    """Decode the format of version 1."""
     header = 4 * quantities
     if len(data) < header:
         raise FormatError(f"histogram block of {len(data)} bytes, expected at least {header}")

@@ -1,4 +1,4 @@
-"""The statistics: what each column is, in the order of the columns."""
+"""The statistics: the meaning of each column, in column order."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-# What a statistic may need: an optimizer may have none of it at all, or a step may lack it.
+# What a statistic may need: an optimizer may never have it, or a step may lack it.
 Need = Literal[
     "gradient",
     "previous step",  # a state that the optimizer had before the step
     "step count",
-    "update",  # the one that was asked for, of each element
-    "normalization",  # that √v̂ is what the update is divided by
+    "update",  # the requested update of each element
+    "normalization",  # the update is divided by √v̂
     "eps",
     "exp_avg",
-    "exp_avg decay",  # each step decays it by one factor and adds its share of the gradient
+    "exp_avg decay",  # each step multiplies it by one factor and adds a share of the gradient
     "mean of gradients",
     "rounded exp_avg",  # stored in less than float32
     "exp_avg_sq",
     "exp_avg_sq decay",
     "mean of squares",  # of gradients, with weights that add up to one
     "rounded exp_avg_sq",
-    "stored exp_avg_sq",  # as such, and not made of something smaller
+    "stored exp_avg_sq",  # stored itself, not computed from something smaller
     "shrinking exp_avg_sq",  # where gradients are zero
-    "elements of exp_avg_sq",  # that are those of the weight
+    "elements of exp_avg_sq",  # that correspond to those of the weight
     "exp_avg_sq of 0",
 ]
 
-# Rows are idle that had no gradient at any record of so many steps, and of so many records at
-# least. So the window holds enough steps for a row that is seldom used, and enough records to have
-# seen it: where every step is recorded 64 records, where every 20th is 16 records of 320 steps.
+# A row is idle if it had no gradient at any record in this many steps, and in at least this many
+# records. So the window has enough steps for a rarely used row, and enough records to have seen it:
+# if every step is recorded 64 records, if every 20th is 16 records in 320 steps.
 IDLE_STEPS = 64
 IDLE_RECORDS = 16
 
@@ -40,14 +40,14 @@ class Statistic:
     """One column of the statistics matrix.
 
     Attributes:
-        name: What the column is called on the wire.
-        label: What the tab calls it.
+        name: The column's name in the wire format.
+        label: Its name in the tab.
         scale: The axis that suits it: ``log`` (positive, over decades), ``fraction`` (0 to 1),
             ``cosine`` (-1 to 1) or ``count``.
         description: The formula in words. Moments are read after the step; the gradient is the one
             the step consumed.
-        needs: What it cannot be computed without: where an optimizer or a step lacks one of these,
-            it is not known.
+        needs: What it cannot be computed without: if an optimizer or a step lacks one of these, the
+            statistic is unknown.
     """
 
     name: str
@@ -179,18 +179,18 @@ STATISTICS: tuple[Statistic, ...] = (
         "idle_row_fraction",
         "rows always without gradient",
         "fraction",
-        f"share of rows with g = 0 everywhere at all records of the last {IDLE_STEPS} steps, of "
-        f"{IDLE_RECORDS} records at least",
+        f"share of rows with g = 0 everywhere at all records of the last {IDLE_STEPS} steps, at "
+        f"least {IDLE_RECORDS} records",
         needs=("gradient",),
     ),
     Statistic(
-        "unchanged_fraction", "weight unchanged", "fraction", "share that the step left as it was"
+        "unchanged_fraction", "weight unchanged", "fraction", "share that the step did not change"
     ),
     Statistic(
         "lost_update_fraction",
         "update lost to rounding",
         "fraction",
-        "share of the requested changes, Δw ≠ 0 by the formula, that left the weight as it was",
+        "share of requested changes (Δw ≠ 0 by the formula) that did not change the weight",
         needs=("update",),
     ),
     Statistic(
@@ -202,7 +202,7 @@ STATISTICS: tuple[Statistic, ...] = (
     ),
     Statistic(
         "update_slope",
-        "update along request",
+        "update / requested update",
         "log",
         "Σ Δw·requested Δw / Σ (requested Δw)²",
         needs=("update",),
@@ -225,14 +225,14 @@ STATISTICS: tuple[Statistic, ...] = (
         "exp_avg_rounding_error",
         "rounding error of exp_avg",
         "log",
-        "what storing m in less than float32 changed at this step, relative to m",
+        "error from storing m below float32 at this step, relative to m",
         needs=("gradient", "exp_avg", "exp_avg decay", "previous step", "rounded exp_avg"),
     ),
     Statistic(
         "exp_avg_sq_rounding_error",
         "rounding error of exp_avg_sq",
         "log",
-        "what storing v in less than float32 changed at this step, relative to v",
+        "error from storing v below float32 at this step, relative to v",
         needs=(
             "gradient",
             "exp_avg_sq",
@@ -246,7 +246,7 @@ STATISTICS: tuple[Statistic, ...] = (
         "weight_decay_ratio",
         "decay / update",
         "log",
-        "weight decay against update",
+        "weight decay relative to update",
         needs=("gradient", "update"),
     ),
     Statistic("update_weight_cosine", "cos(update, weight)", "cosine", "cosine of Δw and w before"),
@@ -254,21 +254,21 @@ STATISTICS: tuple[Statistic, ...] = (
         "nonfinite_count",
         "NaN or infinite",
         "count",
-        "elements that are not finite in w, g, m or v, added up",
+        "number of non-finite elements in w, g, m and v",
     ),
     Statistic(
         "state_step",
-        "steps of the state",
+        "step count of the state",
         "count",
-        "steps that the optimizer's state has counted",
+        "step count of the optimizer's state",
         needs=("step count",),
     ),
     Statistic(
         "update_rms_standard_error",
         "sampling error of update",
         "fraction",
-        "relative standard error of the update RMS; 0 where every element is read, NaN where the "
-        "sample cannot tell",
+        "relative standard error of the update RMS; 0 if every element is read, NaN if the sample "
+        "cannot tell",
     ),
 )
 STATISTIC_BY_NAME: Mapping[str, Statistic] = {s.name: s for s in STATISTICS}

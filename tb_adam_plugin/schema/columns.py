@@ -1,4 +1,4 @@
-"""Names of columns, and of what a histograms tag holds."""
+"""Names of columns, and the content of a histograms tag."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class Columns:
 
         Raises:
             NewerVersionError: If a newer version wrote it.
-            FormatError: If there are no names in it.
+            FormatError: If it contains no names.
         """
         names = read_content(content).get("columns")
         if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-            raise FormatError("the content names no columns")
+            raise FormatError("the content has no columns")
         return Columns(tuple(names))
 
 
-@functools.lru_cache(maxsize=8)  # a record has two of them, the same ones each time
+@functools.lru_cache(maxsize=8)  # a record uses two of them, the same ones each time
 def _described(names: tuple[str, ...]) -> tuple[bytes, str]:
     """Content and id of some columns."""
     content = canonical({"version": VERSION, "columns": list(names)})
@@ -48,13 +48,12 @@ HYPERPARAMETERS = Columns(("lr", "beta1", "beta2", "eps", "weight_decay"))
 
 # One row for every optimizer step. Scalars that the user records follow these columns by name.
 #   wall_time              seconds since the epoch, at the end of the step
-#   gradient_norm          L2 norm over all parameters, 0 where none has a gradient; NaN when
-#                          switched off
-#   lr                     of the first parameter group, as this step used it
-#   callback_milliseconds  what the callback cost this step, the writing of the step before included
-#   dropped_records        records given up so far because the disk did not keep up
-#   skipped_steps          steps so far that a gradient scaler made the optimizer leave out
-#   every_n_steps          interval of the records, which max_overhead may have lengthened
+#   gradient_norm          L2 norm over all parameters, 0 if none has a gradient; NaN if disabled
+#   lr                     of the first parameter group, as used by this step
+#   callback_milliseconds  the callback's time for this step, including writing the previous step
+#   dropped_records        records dropped so far because the disk did not keep up
+#   skipped_steps          steps so far that a gradient scaler made the optimizer skip
+#   every_n_steps          interval between records, which max_overhead may have lengthened
 STEP_COLUMNS = (
     "step",
     "wall_time",
@@ -65,28 +64,28 @@ STEP_COLUMNS = (
     "skipped_steps",
     "every_n_steps",
 )
-# Names that users give to what they record, and that mean something to the rules. A surrogate loss
-# is no measure of how far training has come: that of PPO, say, or of one half of a GAN.
+# Names of user scalars that the rules interpret. A surrogate loss, such as that of PPO or of one
+# side of a GAN, does not measure the progress of training.
 LOSS = "loss"
 SURROGATE_LOSS = "surrogate_loss"
-# Columns that are there where there is something to record, among the user's.
+# Columns that only exist if there is something to record, among the user's.
 #   gain_ratio             change of the loss on the same batch over Σ g·Δw, at recorded steps
-#   stale_gradient_ratio   norm of what .grad still held over that of the gradient that came, of one
-#                          parameter; the smallest since the step before
+#   stale_gradient_ratio   norm of what .grad still held over that of the new gradient, for one
+#                          parameter; the smallest since the previous step
 #   leftover_gradient_ratio
-#                          of the same parameter, where gradients are added up: the same of what the
-#                          backward pass of another optimizer's loss left; 0 where nothing was
-#   gradient_rescaling     of the same parameter, at recorded steps: norm of the gradient that was
-#                          used over that of what backward left: what clipping and unscaling did
-#   loss_is_nan            in runs that have had one: 1 where a recorded loss is NaN, be it a
-#                          surrogate, 0 where none is, NaN where there is none
+#                          the same for what the backward pass of another optimizer's loss left, if
+#                          gradients are accumulated; 0 if there was nothing
+#   gradient_rescaling     for the same parameter, at recorded steps: norm of the gradient used over
+#                          that left by backward, i.e. the effect of clipping and unscaling
+# loss_is_nan            in runs that have had one: 1 if a recorded loss, surrogate or not, is NaN,
+#                          0 if none is, NaN if no loss is recorded
 #   saved_batch            in runs that have saved one: the step whose batch was saved at this one,
 #                          in the file :func:`.folders.batch_file`; else NaN
-#   wanted_every_n_steps   what every_n_steps would be without max_overhead
+#   wanted_every_n_steps   every_n_steps without max_overhead
 #   max_overhead           largest share of the training time that recording may take
 #   gradient_norm_every_n_steps
-#                          where gradient_norm is known at multiples of this and at records alone
-#   expected_total_steps   how many steps the run will have, as the user said
+#                          gradient_norm is known at multiples of this and at records
+#   expected_total_steps   how many steps the run will take, as given by the user
 OPTIONAL_STEP_COLUMNS = (
     "gain_ratio",
     "stale_gradient_ratio",
@@ -99,8 +98,8 @@ OPTIONAL_STEP_COLUMNS = (
     "gradient_norm_every_n_steps",
     "expected_total_steps",
 )
-# Columns that are no curve of the training: what rows are placed by, the norm, which has a curve of
-# its own, and what the callback says of itself.
+# Columns that are not curves of the training: the axes, the norm, which has its own curve, and the
+# callback's data about itself.
 UNCHARTED_STEP_COLUMNS = (
     "step",
     "wall_time",
@@ -119,7 +118,7 @@ UNCHARTED_STEP_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class HistogramSource:
-    """Which parameters a histograms tag belongs to, for readers that see no layout."""
+    """Identifies the parameters of a histograms tag, for readers that see no layout."""
 
     parameters: tuple[str, ...]
     quantities: tuple[str, ...]

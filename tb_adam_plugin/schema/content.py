@@ -10,18 +10,18 @@ VERSION = 2
 
 
 class FormatError(ValueError):
-    """Stored data do not follow the format."""
+    """Stored data does not follow the format."""
 
 
 class NewerVersionError(FormatError):
-    """Stored data were written by a newer version of the format than this one.
+    """Stored data was written in a newer version of the format.
 
     Attributes:
-        version: Of the format that wrote them.
+        version: Version of the format that wrote it.
     """
 
     def __init__(self, version: int) -> None:
-        """Say which version it is, and what to do."""
+        """Name the version, and say what to do."""
         super().__init__(
             f"written by format version {version}, this reader knows up to {VERSION}: "
             "update tb-adam-plugin"
@@ -35,13 +35,13 @@ def short_hash(content: bytes) -> str:
 
 
 def canonical(value: object) -> bytes:
-    """Return a value as JSON that is the same wherever it is written."""
+    """Return a value as JSON that is identical wherever it is written."""
     text = json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
     return text.encode("utf-8", "surrogatepass")
 
 
 def read_content(content: bytes) -> dict[str, Any]:
-    """Read the fields of a content.
+    """Read the fields of a tag's content.
 
     Raises:
         NewerVersionError: If a newer version wrote it.

@@ -1,4 +1,4 @@
-"""What the rows of the statistics and the histograms are: parameters and their groups."""
+"""The rows of the statistics and the histograms: parameters and their groups."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tb_adam_plugin.schema.tags import Tag
 
 Option = bool | int | float | str | None
 
-# After the name of a tensor that the optimizer still holds, where the model has another one by that
-# name now.
+# Suffix of a tensor that the optimizer still holds while the model now has another one by that
+# name.
 REPLACED = " (replaced)"
 _MOST_ELEMENTS = 2**63 - 1  # of one tensor
 
@@ -27,14 +27,14 @@ class Parameter:
     """One row: a parameter tensor that the optimizer updates.
 
     Attributes:
-        name: As ``model.named_parameters()`` says it. Where the model has another tensor by that
-            name now, :data:`REPLACED` follows.
-        shape: Of the whole tensor.
-        dtype: Of the weight, without ``torch.``.
-        elements_read: How many elements the histograms and the sampled statistics cover; equal to
-            :attr:`elements` where every one is read.
+        name: As in ``model.named_parameters()``. If the model now has another tensor by that name,
+            :data:`REPLACED` is appended.
+        shape: Shape of the whole tensor.
+        dtype: Type of the weight, without ``torch.``.
+        elements_read: Number of elements covered by the histograms and the sampled statistics;
+            equal to :attr:`elements` if all are read.
         group: Index into :attr:`Layout.groups`.
-        module: Class name of the module that it belongs to, as ``Embedding``; "" if unknown.
+        module: Class name of the module that it belongs to, such as ``Embedding``; "" if unknown.
     """
 
     name: str
@@ -55,15 +55,14 @@ class Group:
     """One parameter group of the optimizer.
 
     Attributes:
-        optimizer: Class name, as ``AdamW``.
-        options: Settings that are no numbers over time: ``amsgrad``, ``maximize``,
+        optimizer: Class name, such as ``AdamW``.
+        options: Settings that are not numbers over time: ``amsgrad``, ``maximize``,
             ``decoupled_weight_decay``, ``foreach``, ``fused``, ``capturable`` …
         undefined: Statistics and quantities that this optimizer does not have. Their cells are NaN.
-        meanings: What a quantity is in this optimizer where its name alone would mislead.
-        storage: In what types the tensors of the state are stored, by quantity; several are joined
-            by commas.
-        replaced: Settings that loading a checkpoint has replaced, each with what it was before and
-            what the checkpoint brought.
+        meanings: What a quantity is in this optimizer, if its name is misleading.
+        storage: Types that store the state's tensors, by quantity; several are joined by commas.
+        replaced: Settings that loading a checkpoint has replaced, each with the old and the new
+            value.
     """
 
     optimizer: str
@@ -76,11 +75,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Unoptimized:
-    """A parameter of the model that no group holds, so that no step of the optimizer changes it.
+    """A parameter of the model that is in no group, so the optimizer never updates it.
 
     Attributes:
-        name: In the model.
-        shape: Of the whole parameter.
+        name: Its name in the model.
+        shape: Shape of the whole parameter.
         trainable: Whether it requires a gradient.
         other_optimizer: Class name of another optimizer that holds it; "" if none was found.
     """
@@ -91,17 +90,17 @@ class Unoptimized:
     other_optimizer: str = ""
 
 
-@dataclass(frozen=True)  # no slots: what is derived from it is computed once
+@dataclass(frozen=True)  # no slots: derived values are cached
 class Layout:
-    """What the rows and columns of the statistics, and the histograms, are.
+    """The rows and columns of the statistics, and the histograms.
 
     Attributes:
-        parameters: Rows.
-        groups: Of the optimizer.
-        statistics: Columns, by name.
-        quantities: Of which there are histograms.
-        unoptimized: What no step changes.
-        parameters_per_block: How many parameters, one after the other, share a histograms tag.
+        parameters: The rows.
+        groups: The optimizer's parameter groups.
+        statistics: The columns, by name.
+        quantities: Quantities that have histograms.
+        unoptimized: Parameters that the optimizer does not update.
+        parameters_per_block: Number of consecutive parameters that share a histograms tag.
     """
 
     parameters: tuple[Parameter, ...]
@@ -177,13 +176,13 @@ class Layout:
         ]
 
     def block_of(self, row: int) -> tuple[int, int, int]:
-        """Say where the histograms of a parameter are stored.
+        """Return where the histograms of a parameter are stored.
 
         Args:
-            row: Of the parameter.
+            row: Row of the parameter.
 
         Returns:
-            The block, the place of the parameter in it, and how many parameters share it.
+            The block, the parameter's index in it, and the number of parameters in it.
         """
         block, place = divmod(row, self.parameters_per_block)
         first = block * self.parameters_per_block
@@ -195,7 +194,7 @@ class Layout:
 
         Raises:
             NewerVersionError: If a newer version wrote it.
-            FormatError: If it is no layout.
+            FormatError: If it is not a layout.
         """
         fields = read_content(content)
         try:
@@ -235,7 +234,7 @@ class Layout:
                         fields["unoptimized"], others, strict=True
                     )
                 ),
-                int(fields.get("parameters_per_block", 1)),  # version 1 has none
+                int(fields.get("parameters_per_block", 1)),  # missing in version 1
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise FormatError(f"not a layout: {error!r}") from error
@@ -244,14 +243,14 @@ class Layout:
 
 
 def _check(layout: Layout) -> None:
-    """Refuse what no training has, before anything is allocated for it."""
+    """Refuse values that no training has, before anything is allocated for them."""
     if any(not 0 <= p.group < len(layout.groups) for p in layout.parameters):
         raise FormatError("not a layout: a parameter names a group that does not exist")
     if any(not 0 <= p.elements_read <= _MOST_ELEMENTS for p in layout.parameters):
-        raise FormatError("not a layout: a number of elements that are read is out of range")
+        raise FormatError("not a layout: the number of elements read is out of range")
     for named in (layout.parameters, layout.quantities):
         if len({item.name for item in named}) < len(named):
-            raise FormatError("not a layout: a name stands for two parameters or quantities")
+            raise FormatError("not a layout: two parameters or quantities have the same name")
     if not 1 <= layout.parameters_per_block <= MOST_PARAMETERS_PER_BLOCK:
         raise FormatError("not a layout: the number of parameters in a block is wrong")
     if any(abs(q.lowest_exponent) > 150 for q in layout.quantities):
@@ -275,7 +274,7 @@ def _pairs(value: Any) -> dict[str, tuple[float, float]]:
         str(name): (float(before), float(after)) for name, (before, after) in dict(value).items()
     }
     if not all(map(math.isfinite, [number for pair in pairs.values() for number in pair])):
-        raise ValueError("a setting that was replaced is no number")
+        raise ValueError("a replaced setting is not a number")
     return pairs
 
 
@@ -290,6 +289,6 @@ def _shape(value: Any) -> tuple[int, ...]:
         if n < 0:
             raise ValueError(f"negative size {n} in a shape")
         elements *= n
-        if elements > _MOST_ELEMENTS:  # looked at with each size: the product stays short
+        if elements > _MOST_ELEMENTS:  # checked with each size, so the product stays small
             raise ValueError("a shape of 2^63 elements or more")
     return shape

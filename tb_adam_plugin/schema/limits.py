@@ -1,6 +1,6 @@
-"""How many names one run may have of what the user names.
+"""How many user-chosen names a run may have.
 
-The callback stops at these numbers or warns of them, and readers show no more, so that a name that
+The callback stops at these numbers or warns about them, and readers show no more. So a name that
 changes at every step neither fills a disk nor makes an answer too large to send.
 """
 
@@ -13,16 +13,16 @@ from tb_adam_plugin.schema.columns import (
     SURROGATE_LOSS,
 )
 
-# Scalars that the user records at every step. The rows of all steps are a table with a column for
-# each of them, however seldom it is given; nobody looks at 200 curves one by one.
+# Scalars that the user records at every step. The rows of all steps form a table with a column for
+# each of them, even if it is rarely recorded; 200 curves are too many to look at.
 MOST_SCALARS = 200
-# Characters of one name: all names are written once more with each new one.
+# Characters per name: all names are written again with each new one.
 LONGEST_SCALAR_NAME = 200
-# Sets of parameters with their names, shapes and types. Unfreezing a model layer by layer makes one
-# for each layer; models that differ at every record make one a record.
+# Sets of parameters with their names, shapes and types. Unfreezing a model layer by layer creates
+# one per layer; a model that differs at every record creates one per record.
 MOST_LAYOUTS = 100
 
-# Columns that a limit never leaves out: ours, and those of the user's that the rules read.
+# Columns that a limit never removes: ours, and the user's columns that the rules read.
 LASTING_COLUMNS = frozenset(
     (
         *STEP_COLUMNS,

@@ -1,4 +1,4 @@
-"""What is counted in histograms, and their bins."""
+"""The quantities that have histograms, and their bins."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ SPECIAL = ("zero", "subnormal", "negative_infinity", "positive_infinity", "nan")
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A histogrammed quantity and its fixed bins.
+    """A quantity with histograms, and its fixed bins.
 
     A bin is the set of float32 values that share sign, binary exponent and the top two mantissa
-    bits: 4 bins an octave, each with edges ``2^e · {1, 1.25, 1.5, 1.75, 2}``. Signed quantities
-    have 64 octaves on each side of zero, unsigned ones 128 octaves. Values beyond the window fall
-    into the nearest end bin. No bin depends on the data, so that histograms of any steps,
-    parameters, runs and ranks can be compared and added.
+    bits: 4 bins per octave, with edges ``2^e · {1, 1.25, 1.5, 1.75, 2}``. Signed quantities have 64
+    octaves on each side of zero, unsigned ones 128 octaves. Values beyond this range count in the
+    nearest end bin. Bins do not depend on the data, so histograms of any steps, parameters, runs
+    and ranks can be compared and added.
 
     Attributes:
-        name: The quantity.
-        signed: Whether negative values have bins of their own.
-        lowest_exponent: ``2 ** lowest_exponent`` is the smallest magnitude of the window.
+        name: Name of the quantity.
+        signed: Whether negative values have their own bins.
+        lowest_exponent: ``2 ** lowest_exponent`` is the smallest magnitude of the range.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Quantity:
     lowest_exponent: int
 
 
-# exp_avg_sq has the square of the others' window, 2^-52 to 2^12.
+# exp_avg_sq has the squared range of the others, 2^-52 to 2^12.
 QUANTITIES: tuple[Quantity, ...] = (
     Quantity("exp_avg", True, -52),
     Quantity("exp_avg_sq", False, -104),
@@ -44,12 +44,12 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("weight", True, -52),
     Quantity("gradient", True, -52),
 )
-# Those that a run records only if asked to.
+# Recorded only on request.
 OPTIONAL_QUANTITIES: tuple[Quantity, ...] = (Quantity("normalized_update", True, -52),)
 
 
 def state_quantity(key: str) -> Quantity:
-    """Return the quantity of a tensor that an optimizer keeps under a key of its own."""
+    """Return the quantity for a tensor that an optimizer stores under a key of its own."""
     taken = any(key == quantity.name for quantity in (*QUANTITIES, *OPTIONAL_QUANTITIES))
     return Quantity(f"{key} (state)" if taken else key, True, -52)
 
@@ -57,10 +57,10 @@ def state_quantity(key: str) -> Quantity:
 def bin_edges(quantity: Quantity) -> npt.NDArray[np.float64]:
     """Return the ``BINS + 1`` ascending edges of a quantity's bins.
 
-    Bin ``i`` is ``[edges[i], edges[i+1])`` for positive values and, mirrored,
-    ``(edges[i], edges[i+1]]`` for negative ones. The innermost bins reach to 0 and the outermost
-    ones to infinity in what they hold; the edges returned there are those of the window, with 0 in
-    the middle of a signed quantity and at the start of an unsigned one.
+    Bin ``i`` is ``[edges[i], edges[i+1])`` for positive values and, mirrored, ``(edges[i],
+    edges[i+1]]`` for negative ones. The innermost bins also hold values down to 0 and the outermost
+    ones values up to infinity; the edges returned for them are those of the range, with 0 in the
+    middle of a signed quantity and at the start of an unsigned one.
     """
     octaves = BINS // BINS_PER_OCTAVE // (2 if quantity.signed else 1)
     mantissas = 1 + np.arange(BINS_PER_OCTAVE) / BINS_PER_OCTAVE
@@ -74,15 +74,15 @@ def bin_edges(quantity: Quantity) -> npt.NDArray[np.float64]:
 
 
 def count_values(values: npt.ArrayLike, quantity: Quantity) -> Counts:
-    """Count float values into the bins of ``quantity``: the definition of a histogram.
+    """Count float values into the bins of ``quantity``: this defines a histogram.
 
     Args:
-        values: Any shape; converted to float32, as the training side does.
-        quantity: Which bins. The sign of an unsigned quantity's values is ignored.
+        values: Any shape; converted to float32, as on the training side.
+        quantity: The quantity whose bins to use. If it is unsigned, the sign of values is ignored.
 
     Returns:
         int64 ``[BINS + len(SPECIAL)]``: the bins in ascending order of value, then the counts of
-        :data:`SPECIAL`, which are in no bin. "Subnormal" means of float32.
+        :data:`SPECIAL`, which are in no bin. "Subnormal" refers to float32.
     """
     bits = np.ascontiguousarray(values, dtype=np.float32).ravel().view(np.uint32)
     negative = (bits >> 31).astype(bool)

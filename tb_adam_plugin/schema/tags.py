@@ -1,12 +1,12 @@
-"""What a tag says: the kind of its tensor, and what the tensor is about."""
+"""The parts of a tag: the kind of its tensor, and what the tensor is about."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple, get_args
 
 PLUGIN_NAME = "adam_debug"
-# What the first event of the callback's files names as their writer. In their events histograms
-# come after all other tensors, so that a reader need not go through them.
+# Named as the writer by the first event of the callback's files. In their events, histograms come
+# after all other tensors, so a reader can skip them.
 WRITER = "tb_adam_plugin.callback.write.event_log"
 
 Kind = Literal["statistics", "hyperparameters", "histograms", "steps", "gradient_norms"]
@@ -17,14 +17,14 @@ class Tag(NamedTuple):
     """The parts of a tag.
 
     Attributes:
-        kind: What the tensor is.
-        id: The layout's id; for ``steps`` and ``gradient_norms`` that of the columns.
+        kind: The kind of tensor.
+        id: The layout's id; for ``steps`` and ``gradient_norms`` the id of the columns.
         row: Index of the block of the layout's parameters, for ``histograms``; else None.
     """
 
     kind: Kind
     id: str
-    row: int | None = None  # not "index", which a tuple has already
+    row: int | None = None  # not "index", which a tuple already has
 
     def __str__(self) -> str:
         """Return the tag as it is written."""

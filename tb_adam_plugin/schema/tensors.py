@@ -1,4 +1,4 @@
-"""One event's worth: the tensors of a step with their tags."""
+"""The content of one event: the tensors of a step with their tags."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tb_adam_plugin.schema.tags import Tag
 
 @dataclass(frozen=True, slots=True)
 class TaggedTensor:
-    """One summary: what :mod:`tb_adam_plugin.callback.write.event_log` writes.
+    """One summary, as written by :mod:`tb_adam_plugin.callback.write.event_log`.
 
     Attributes:
-        tag: Where it belongs.
-        tensor: float32, float64 or uint8; the shape that :mod:`tb_adam_plugin.schema` lists.
-        content: For the first summary of the tag in a file.
+        tag: Its tag.
+        tensor: float32, float64 or uint8, with the shape listed in :mod:`tb_adam_plugin.schema`.
+        content: Written with the first summary of the tag in a file.
     """
 
     tag: str
@@ -58,10 +58,10 @@ def steps_tensor(columns: Columns, rows: npt.NDArray[np.float64]) -> TaggedTenso
 def gradient_norms_tensor(
     names: Sequence[str], steps: npt.NDArray[np.int64], norms: npt.NDArray[np.float64]
 ) -> TaggedTensor:
-    """Wrap the gradient norms of the steps around an event, one row a step.
+    """Wrap the gradient norms of the steps around an event, one row per step.
 
     Args:
-        names: Of the parameters.
+        names: Names of the parameters.
         steps: Step numbers, int64 ``[steps]``.
         norms: L2 norm of each parameter's gradient, float64 ``[steps, parameters]``.
     """
@@ -79,9 +79,9 @@ def histogram_tensors(
     """Wrap one step's histograms.
 
     Args:
-        layout: Whose.
-        counts: Integer ``[parameters, quantities, BINS + len(SPECIAL)]``, none negative; or the
-            same without empty bins.
+        layout: Layout of the parameters.
+        counts: Integer ``[parameters, quantities, BINS + len(SPECIAL)]``, non-negative; or the same
+            without empty bins.
     """
     expected = (len(layout.parameters), len(layout.quantities), BINS + len(SPECIAL))
     if counts.shape != expected:

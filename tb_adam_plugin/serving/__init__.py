@@ -1,1 +1,1 @@
-"""The routes of the tab: queries, answers, and the files of the tab itself."""
+"""The routes of the tab: queries, answers, and the tab's own files."""

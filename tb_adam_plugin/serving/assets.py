@@ -1,9 +1,9 @@
-"""The files of the tab, served by exact name under a path that changes with their content.
+"""The tab's files, served by exact name under a path that changes with their content.
 
-The version and a hash of all files are a part of the path, not a query: relative imports between
-the files inherit a path. An installed tab may so be cached for a year. In a source checkout nothing
-is cached and every request reads the file anew, so that an edit shows when the page is reloaded;
-it looks for that file only, because a page asks for dozens.
+The version and a hash of all files are part of the path, not a query: relative imports between the
+files inherit a path. So an installed tab can be cached for a year. In a source checkout nothing is
+cached and every request rereads the file, so edits show when the page is reloaded; it only looks up
+that one file, because a page requests dozens.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ _CONTENT_TYPES = {
     ".json": "application/json",
     ".svg": "image/svg+xml",
 }
-# The style sheets in the order in which they apply, served as one file: every request counts.
+# The style sheets in the order in which they apply, served as one file to save requests.
 _STYLE = "style.css"
 _LAYOUT = ("page", "side", "overview", "parameter", "narrow", "telephone")
 _CONTROLS = (
-    "basics", "toolbar", "buttons", "labels", "runs", "findings", "all_findings", "compass",
-    "overview", "tooltips", "tables", "what_is", "settings", "optimizer_card", "messages", "narrow",
+    "basics", "toolbar", "buttons", "labels", "runs", "findings", "all_findings",
+    "comparison", "compass", "overview", "tooltips", "tables", "what_is", "settings",
+    "optimizer_card", "messages", "narrow",
 )  # fmt: skip
 _SHEETS = (
     "style/tokens.css",
@@ -44,12 +45,12 @@ _YEAR = 365 * 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file, ready to be sent.
+    """One file, ready to send.
 
     Attributes:
         content: Its bytes.
         content_type: A MIME type.
-        expires: Seconds for which a browser may keep it; 0 for not at all.
+        expires: Seconds for which a browser may cache it; 0 for not at all.
     """
 
     content: bytes
@@ -64,9 +65,9 @@ class Assets:
         """Choose the folder; nothing is read yet.
 
         Args:
-            folder: Where the files are; by default those of the installed package.
-            editable: Whether files may change while TensorBoard runs; by default whether the
-                folder is that of a source checkout.
+            folder: Folder of the files; by default that of the installed package.
+            editable: Whether files may change while TensorBoard runs; by default whether the folder
+                is that of a source checkout.
         """
         self._folder = folder or resources.files("tb_adam_plugin.frontend_static")
         self._editable = _is_checkout(self._folder) if editable is None else editable
@@ -79,7 +80,7 @@ class Assets:
     def read(self, path: str) -> Asset | None:
         """Return the file at ``<version>-<hash>/<name>``, or None if it is not served.
 
-        A checkout accepts any version, so that a page that is open goes on working after an edit.
+        A checkout accepts any version, so an open page keeps working after an edit.
         """
         version, _, name = path.partition("/")
         if self._editable:
@@ -119,10 +120,10 @@ def _served_files(folder: Traversable, prefix: str = "") -> list[tuple[str, Trav
 
 
 def _file_at(folder: Traversable, name: str) -> Traversable | None:
-    """Follow a name down from a folder, letter by letter; None if no file is served there.
+    """Follow an exact name down from a folder; None if no such file is served.
 
-    Names are compared with those that the folders list: so there is no way up, and no other
-    spelling where the file system has several for a file.
+    Names are compared with the folders' listings: so there is no way up, and no alternative
+    spelling if the file system accepts several for a file.
     """
     *folders, last = name.split("/")
     for part in folders:
@@ -139,7 +140,7 @@ def _entry(folder: Traversable, name: str) -> Traversable | None:
 
 
 def _read(file_of: Callable[[str], Traversable | None], name: str) -> bytes | None:
-    """Return the content of a served name; None if there is no such file."""
+    """Return the content of a served name; None if the file does not exist."""
     parts = [file_of(part) for part in (_SHEETS if name == _STYLE else (name,))]
     contents = [part.read_bytes() for part in parts if part is not None]
     return b"\n".join(contents) if len(contents) == len(parts) else None

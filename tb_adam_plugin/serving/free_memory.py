@@ -1,4 +1,4 @@
-"""Memory that was freed, given back to the operating system."""
+"""Returns freed memory to the operating system."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 
 def give_back() -> None:
-    """Give back what the C library keeps of freed memory; does nothing where it is not glibc.
+    """Release the C library's unused memory; does nothing if it is not glibc.
 
-    It keeps what lies between allocations that live, in a pool for each thread: after the diagnosis
-    of a large run more than all that is still in use.
+    glibc keeps the gaps between live allocations, in a pool for each thread: after the diagnosis of
+    a large run, more than everything still in use.
     """
     trim = _malloc_trim()
     if trim is not None:

@@ -1,4 +1,4 @@
-"""Records and diagnoses into the answers that are JSON. Pure functions."""
+"""Converts records and diagnoses to the JSON answers. Pure functions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tb_adam_plugin.reading.thinning import evenly_spread
 from tb_adam_plugin.serving.packing import json_text
 from tb_adam_plugin.serving.run_states import NOTHING_FOUND, RunState
 
-# Points of the compass' history.
+# Number of points in the compass' history.
 _COMPASS_COLUMNS = 256
 _MODULE_COLUMNS = 64
 
@@ -49,12 +49,12 @@ def findings(run: str, diagnosis: Diagnosis, language: str = ENGLISH) -> str:
 
 
 def diagnosis_fields(run: str, diagnosis: Diagnosis, language: str = ENGLISH) -> dict[str, Any]:
-    """Return what the rules say about a run as JSON can say it.
+    """Return the diagnosis of a run in JSON's types.
 
     Args:
         run: Its name.
-        diagnosis: Of the run; whatever the language, there is but one.
-        language: Of the sentences; ids, keys and names are the same in every language.
+        diagnosis: The diagnosis, which is the same for all languages.
+        language: Language of the sentences; ids, keys and names are the same in every language.
     """
     found, skipped = diagnosis.findings, diagnosis.not_evaluated
     compass = diagnosis.compass
@@ -67,7 +67,7 @@ def diagnosis_fields(run: str, diagnosis: Diagnosis, language: str = ENGLISH) ->
 
 
 def states(found: Mapping[str, RunState | None], busy: bool, language: str) -> str:
-    """Return the JSON of the ``states`` route, titles in a language."""
+    """Return the JSON of the ``states`` route, with titles in a language."""
     words = catalogue(language)
     runs = []
     for run, known in found.items():
@@ -89,20 +89,20 @@ def explanation(kind: str, found: Explanation) -> str:
     """Return the JSON of the ``explain`` route.
 
     Args:
-        kind: What is explained: ``rule`` or ``statistic``.
-        found: Its explanation.
+        kind: ``rule`` or ``statistic``.
+        found: The explanation.
     """
     told = [section._asdict() for section in found.sections]
     return json_text({kind: found.name, "title": found.title, "sections": told})
 
 
 def ratio_fields(typical: TypicalRatio) -> dict[str, Any]:
-    """Return the update-to-weight ratio of a kind of tensors as JSON can say it."""
+    """Return the typical update-to-weight ratio of a kind of tensors in JSON's types."""
     return {"kind": typical.kind, "ratio": typical.ratio, "healthy": typical.healthy}
 
 
 def compass_fields(compass: Compass, language: str = ENGLISH) -> dict[str, Any]:
-    """Return the readings of the learning-rate compass as JSON can say them."""
+    """Return the readings of the learning-rate compass in JSON's types."""
     words = catalogue(language)
     return {
         **_reading(compass.run, _COMPASS_COLUMNS, words),
@@ -157,12 +157,12 @@ def _history(reading: Reading | GainReading, columns: int) -> dict[str, Any]:
 
 
 def _number(value: float) -> float | None:
-    """A number with four digits that count, or None for NaN and infinity."""
+    """Round a number to four significant digits, or return None for NaN and infinity."""
     return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
 def finding_fields(run: str, finding: Finding) -> dict[str, Any]:
-    """Return a finding as JSON can say it."""
+    """Return a finding in JSON's types."""
     return {
         "id": f"{finding.rule}-{finding.first_step:.0f}",
         "run": run,
@@ -180,6 +180,7 @@ def finding_fields(run: str, finding: Finding) -> dict[str, Any]:
         "threshold": finding.threshold,
         "consequence_of": finding.consequence_of,
         "statistic": finding.statistic,
+        "as_recorded": finding.as_recorded,
         "course": [[step, _number(value)] for step, value in finding.course],
     }
 
@@ -237,7 +238,7 @@ def _run(run: StoredRun, language: str) -> dict[str, Any]:
 
 def _statistic(statistic: schema.Statistic, language: str) -> dict[str, Any]:
     fields = dataclasses.asdict(statistic)
-    del fields["needs"]  # which the side of training looks at
+    del fields["needs"]  # only used by the training side
     words = catalogue(language)
     for name in ("label", "description"):
         fields[name] = in_language(fields[name], words)
@@ -245,7 +246,7 @@ def _statistic(statistic: schema.Statistic, language: str) -> dict[str, Any]:
 
 
 def message_fields(messages: tuple[Message, ...], language: str) -> list[dict[str, str]]:
-    """Return messages as JSON can say them, in a language."""
+    """Return messages in JSON's types, in a language."""
     words = catalogue(language)
     return [{"severity": m.severity, "text": in_language(m.text, words)} for m in messages]
 

@@ -1,4 +1,4 @@
-"""Records into the answers that are packed: arrays behind a JSON header. Pure functions."""
+"""Converts records to the packed answers: arrays behind a JSON header. Pure functions."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ def overview(
     Args:
         run: Its name.
         statistic: Its name.
-        records: The statistic of all parameters, or how it compares with that of another run.
-        columns: At most so many; where fewer steps were logged, each has a column of its own.
+        records: The statistic of all parameters, or its comparison with that of another run.
+        columns: Largest number of columns; if fewer steps were logged, each has its own column.
         within: The first and the last step to consider.
-        since: Leave out the steps up to this one, which the asker has already.
+        since: Leave out the steps up to this one, which the client already has.
         against: The run that ``records`` are compared with.
-        crowded: What a column of several steps holds.
+        crowded: The value that a column of several steps shows.
     """
     start = int(np.searchsorted(records.step, within[0], "left"))
     end = max(start, int(np.searchsorted(records.step, within[1], "right")))
     middle = MIDDLES.get(statistic) if against is None else _middle_of_comparison(statistic)
-    # Infinite where the weight was zero before the step, as a bias is at its first one.
+    # Infinite if the weight was zero before the step, such as a bias at its first step.
     infinity_is_usual = against is None and statistic == RATIO
     reducers: Mapping[Crowded, _Reduce] = {
         "worst": partial(worst_of_columns, middle=middle, infinity_is_usual=infinity_is_usual),
@@ -79,7 +79,7 @@ def gradient_norms(
 
 
 def compares_by_difference(statistic: str) -> bool:
-    """Return whether two runs' values of a statistic are subtracted, rather than divided."""
+    """Return whether two runs' values of a statistic are subtracted rather than divided."""
     known = schema.STATISTIC_BY_NAME.get(statistic)
     return known is not None and known.scale in ("fraction", "cosine")
 
@@ -113,7 +113,7 @@ def hyperparameters(run: str, records: NamedRecords, since: float = -math.inf) -
 
 
 def histograms(run: str, records: HistogramRecords) -> bytes:
-    """Return the packed ``histograms``: bins that are never used are cut off at both ends."""
+    """Return the packed ``histograms``, without unused bins at both ends."""
     parameter = records.parameter
     arrays: dict[str, npt.NDArray[Any]] = {"step": records.step, "wall_time": records.wall_time}
     for index, quantity in enumerate(records.quantities):
@@ -180,9 +180,9 @@ def _newer(records: NamedRecords, since: float) -> tuple[NamedRecords, dict[str,
 
 
 def _growth(step: Float64s, wall_time: Float64s, since: float) -> tuple[int, dict[str, Any]]:
-    """Return where the steps after ``since`` start, and what says whether the others are the same.
+    """Return where the steps after ``since`` start, and what shows if the others are unchanged.
 
-    A run that was started again writes earlier steps anew, later in time.
+    A restarted run rewrites earlier steps, at a later time.
     """
     start = int(np.searchsorted(step, since, "right"))
     return start, {

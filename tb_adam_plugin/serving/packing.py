@@ -1,4 +1,4 @@
-"""Packed binary answers, and JSON: how an answer's bytes are made. ``http_api.md`` describes it."""
+"""Encodes answers as packed binary data or JSON. ``http_api.md`` describes the format."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def pack(header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> b
     """Pack arrays behind a JSON header, as ``http_api.md`` describes.
 
     Args:
-        header: Fields that JSON can say, ``arrays`` not among them.
+        header: Fields in JSON's types, other than ``arrays``.
         arrays: float32, float64, uint32 or uint8.
 
     Returns:
         The answer; the browser can make views of the arrays in place.
 
     Raises:
-        ValueError: If an array is of another dtype.
+        ValueError: If an array has another dtype.
     """
     parts: list[tuple[str, npt.NDArray[Any]]] = []
     for name, array in arrays.items():
@@ -41,14 +41,14 @@ def pack(header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> b
 
 
 def json_text(content: Mapping[str, Any]) -> str:
-    """Return JSON without spaces, in which NaN and infinity cannot be."""
+    """Return compact JSON, which cannot contain NaN and infinity."""
     return json.dumps(content, separators=(",", ":"), allow_nan=False)
 
 
 def _header(
     fields: Mapping[str, Any], parts: list[tuple[str, npt.NDArray[Any]]]
 ) -> tuple[int, bytes]:
-    # The offsets are a part of the header and depend on its length: start small and let it grow.
+    # The offsets are part of the header and depend on its length: start small and let it grow.
     start = _ALIGNMENT
     while True:
         listed, offset = [], start

@@ -1,4 +1,4 @@
-"""The plugin's face to TensorBoard: routes, answers, errors. ``http_api.md`` describes it."""
+"""The plugin's interface to TensorBoard: routes, answers, errors; see ``http_api.md``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 _STATIC = "/static/"
-_MAX_STEP = 2**53 - 1  # what float64, and so the tab, can count to
+_MAX_STEP = 2**53 - 1  # the largest exact integer in float64, which the tab uses
 
 _logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         self._assets = Assets()
 
     def is_active(self) -> bool:
-        """Return False: TensorBoard sees by itself whether there are data of ours."""
+        """Return False: TensorBoard itself detects whether there is data of ours."""
         return False
 
     def frontend_metadata(self) -> base_plugin.FrontendMetadata:
@@ -116,7 +116,7 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         first = query.number("from", 0, 0, _MAX_STEP)
         last = query.number("to", _MAX_STEP, 0, _MAX_STEP)
         if first > last:
-            raise errors.InvalidArgumentError(f"from={first} lies after to={last}")
+            raise errors.InvalidArgumentError(f"from={first} is after to={last}")
         since = query.number("since", -1, 0, _MAX_STEP)
         axis = query.choice("axis", AXES)
         against = query.text("against", "") or None
@@ -200,8 +200,9 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
     def _compare(self, request: Request) -> Response:
         query = Query(request, ("run", "lang"))
         runs, language = query.texts("run"), query.choice("lang", LANGUAGES)
-        found, ids = self._comparisons.get(_experiment(request), runs)
-        return _respond(request, json_text(comparison_fields(found, language, ids)), _JSON)
+        found, ids, left_out = self._comparisons.get(_experiment(request), runs)
+        answer = comparison_fields(found, language, ids, left_out)
+        return _respond(request, json_text(answer), _JSON)
 
     def _explain(self, request: Request) -> Response:
         query = Query(request, ("rule", "statistic", "lang"))
@@ -227,7 +228,7 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
 
 
 def _source(context: Any) -> RecordSource:
-    """Read event files on this machine directly, and what is elsewhere through TensorBoard."""
+    """Read event files on this machine directly, and others through TensorBoard."""
     kept_records = (context.sampling_hints or {}).get(schema.PLUGIN_NAME)
     provider = ProviderSource(context.data_provider, kept_records)
     roots = None if context.flags is None else LogRoots.of_flags(context.flags)
@@ -239,7 +240,7 @@ _PACKED = "application/octet-stream"
 
 
 def _answer(traffic: Traffic, handler: Callable[[Request], Response], request: Request) -> Response:
-    """Answer a request; whatever goes wrong becomes one sentence of plain text."""
+    """Answer a request; any error becomes one sentence of plain text."""
     try:
         if request.method not in ("GET", "HEAD"):
             return _fail(request, 405, f"{quoted(request.method)} is not allowed here, only GET")

@@ -1,4 +1,4 @@
-"""Query strings, read strictly: what is not understood is refused in a sentence."""
+"""Parses query strings strictly: invalid ones are refused with a sentence."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _Value = TypeVar("_Value", bound=str)
 
 
 class Query:
-    """The query string of a request. What is wrong with it is an ``InvalidArgumentError``."""
+    """The query string of a request. Errors in it raise an ``InvalidArgumentError``."""
 
     def __init__(self, request: Request, allowed: Collection[str]) -> None:
-        """Read the query string, in which no parameter but the allowed ones may be."""
+        """Parse the query string, which may only have the allowed parameters."""
         self._arguments = request.args
         for name in request.args:
             if name not in allowed:
@@ -27,7 +27,7 @@ class Query:
                 )
 
     def texts(self, name: str) -> list[str]:
-        """Return all values of a parameter: at least one, none empty, none twice."""
+        """Return all values of a parameter: at least one, none empty, none repeated."""
         values = self._arguments.getlist(name)
         if not values:
             raise errors.InvalidArgumentError(f"the query parameter {name} is missing")
@@ -46,7 +46,7 @@ class Query:
         return self.texts(name)[0]
 
     def choice(self, name: str, values: tuple[_Value, ...]) -> _Value:
-        """Return the one value of a parameter that is one of a few; the first unless given."""
+        """Return the one value of a parameter from a few choices; the first choice unless given."""
         text = self.text(name, values[0])
         if text not in values:
             raise errors.InvalidArgumentError(
@@ -55,7 +55,7 @@ class Query:
         return values[values.index(text)]
 
     def number(self, name: str, default: int, low: int, high: int) -> int:
-        """Return the one value of a parameter that is a whole number, or a default."""
+        """Return the one integer value of a parameter, or a default."""
         if name not in self._arguments:
             return default
         text = self.text(name)

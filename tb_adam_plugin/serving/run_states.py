@@ -1,8 +1,9 @@
-"""How every run is doing: what the rules find, in a few numbers each, for the list of runs.
+"""The state of every run: a summary of its findings in a few numbers, for the list of runs.
 
-Runs are looked at in one thread with a low priority, one after the other, the newest first, and
-only while somebody asks. Between two statistics it lets requests go first. Of a run a few hundred
-bytes are kept; what the rules computed is not.
+Runs are diagnosed in one low-priority thread, one after the other, the newest first, and only while
+a client asks. Between two rules and before each read it lets requests go first; if one needs a
+diagnosis itself, the thread discards what it has begun. A few hundred bytes are kept per run;
+intermediate results of the rules are not.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from tensorboard import errors
 
-from tb_adam_plugin.arrays import Float32s
 from tb_adam_plugin.diagnosis.diagnose import diagnose
-from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
+from tb_adam_plugin.diagnosis.engine.rule import Condition, Rule
+from tb_adam_plugin.diagnosis.engine.signals import Signals
 from tb_adam_plugin.diagnosis.rule import SEVERITIES, Finding, Severity
+from tb_adam_plugin.diagnosis.rules.registry import RULES
 from tb_adam_plugin.reading.answers import Runs
 from tb_adam_plugin.reading.not_found import choice
 from tb_adam_plugin.reading.record_source import Experiment, UnreadableError
@@ -31,15 +33,16 @@ from tb_adam_plugin.serving.free_memory import give_back
 from tb_adam_plugin.serving.traffic import Traffic
 from tb_adam_plugin.untrusted_text import printable, quoted
 
-# Of the runs that nobody names, the newest so many are looked at: half a minute's work.
+# Without named runs, this many of the newest are diagnosed: half a minute's work.
 MOST_RUNS = 300
-# A run that grows is looked at again after so many seconds, and so many times as long as it took.
+# A growing run is diagnosed again after this many seconds, and this many times its last duration.
 LEAST_PAUSE, PAUSE = 20.0, 20.0
-# Requests go first for at most so many seconds at a time.
+# Longest time in seconds that requests go first.
 _LONGEST_WAIT = 1.0
-# After a run the thread rests for this share of the time it took, at most so many seconds.
+_LOOK_EVERY = 0.02
+# After a run, the thread rests for this share of its duration, at most this many seconds.
 _REST, _LONGEST_REST = 0.25, 1.0
-# What took longer left memory that is worth giving back.
+# Longer diagnoses leave enough memory to be worth returning.
 _LONG = 0.5
 _NICENESS = 10
 
@@ -48,10 +51,10 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """What the rules find in a run.
+    """The findings of a run, summarized.
 
     Attributes:
-        counts: How many findings there are of each severity.
+        counts: Number of findings of each severity.
         first: Title of the first finding, or "".
     """
 
@@ -69,7 +72,7 @@ NOTHING_FOUND = RunState(dict.fromkeys(SEVERITIES, 0))
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A state: of which version of a run it is, and when the next one may be looked at."""
+    """A state, the version of the run it belongs to, and the time of the next diagnosis."""
 
     state: RunState
     version: int
@@ -77,7 +80,7 @@ class _Known:
 
 
 class RunStates:
-    """States of the runs of one experiment, the last one asked for. Safe for several threads."""
+    """States of the runs of one experiment, the last one requested. Thread-safe."""
 
     def __init__(
         self,
@@ -86,13 +89,13 @@ class RunStates:
         traffic: Traffic,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin with nothing known; nothing is read yet.
+        """Start empty; nothing is read yet.
 
         Args:
-            store: Of the runs.
-            findings: Diagnoses that are kept anyway.
+            store: The store that holds the runs.
+            findings: A cache of diagnoses.
             traffic: Requests that go first.
-            clock: In seconds.
+            clock: Returns seconds.
         """
         self._store, self._findings, self._traffic = store, findings, traffic
         self._clock = clock
@@ -101,24 +104,24 @@ class RunStates:
         self._known: dict[str, _Known] = {}
         self._newest_first: tuple[Runs, list[str]] | None = None
         self._queue: list[tuple[str, int]] = []
-        self._current = ""  # the run that is being looked at
+        self._current = ""  # the run being diagnosed
         self._thread: threading.Thread | None = None
 
     def get(
         self, experiment: Experiment, wanted: Collection[str] = ()
     ) -> tuple[dict[str, RunState | None], bool]:
-        """Return what is known so far, at once, and have the rest looked at.
+        """Return what is known so far, at once, and have the rest diagnosed.
 
         Args:
-            experiment: Which.
-            wanted: Runs to look at first, also beyond the newest :data:`MOST_RUNS`.
+            experiment: The experiment.
+            wanted: Runs to diagnose first, even beyond the newest :data:`MOST_RUNS`.
 
         Returns:
-            The state of each run by TensorBoard's name of it, the newest first, None where nothing
-            is known yet; and whether runs are being looked at.
+            The state of each run by TensorBoard's name, the newest first, None if still unknown;
+            and whether runs are being diagnosed.
 
         Raises:
-            tensorboard.errors.NotFoundError: If one of the runs that are wanted does not exist.
+            tensorboard.errors.NotFoundError: If one of the wanted runs does not exist.
             tb_adam_plugin.reading.record_source.UnreadableError: If the runs cannot be listed.
         """
         runs = self._store.runs(experiment)
@@ -126,7 +129,7 @@ class RunStates:
         for run in wanted:
             if run not in versions:
                 raise errors.NotFoundError(
-                    f"no run {quoted(run)} with our data; {choice(versions)}"
+                    f"no run {quoted(run)} with Adam Debug data; {choice(versions)}"
                 )
         with self._lock:
             if self._experiment is None or self._experiment.id != experiment.id:
@@ -167,7 +170,13 @@ class RunStates:
         while (task := self._next()) is not None:
             experiment, run, version = task
             start = self._clock()
-            state = self._look_at(experiment, run)
+            try:
+                self._findings.turns.wait_in_background()
+                state = self._look_at(experiment, run)
+            except _WantedError:
+                give_back()
+                self._look_later(run, version)
+                continue
             end = self._clock()
             again_at = end + max(LEAST_PAUSE, PAUSE * (end - start))
             with self._lock:
@@ -179,7 +188,7 @@ class RunStates:
             time.sleep(min(_REST * (end - start), _LONGEST_REST))
 
     def _next(self) -> tuple[Experiment, str, int] | None:
-        """Return what is to be looked at next; None, and the thread is to end, if nothing is."""
+        """Return the next run to diagnose; None, which ends the thread, if there is none."""
         with self._lock:
             if not self._queue or self._experiment is None:
                 self._thread = None
@@ -187,23 +196,52 @@ class RunStates:
             self._current, version = self._queue.pop(0)
             return self._experiment, self._current, version
 
+    def _look_later(self, run: str, version: int) -> None:
+        """Look at a run again from the start, before any other."""
+        with self._lock:
+            self._current = ""
+            if all(run != other for other, _ in self._queue):
+                self._queue.insert(0, (run, version))
+
     def _look_at(self, experiment: Experiment, run: str) -> RunState:
-        """Apply the rules to a run; of one that cannot be read nothing is found."""
+        """Apply the rules to a run; an unreadable one has no findings."""
         try:
             kept = self._findings.kept(experiment, run)
             if kept is not None:
                 return _state_of(kept.findings)
             self._make_way()
-            recorded = _polite(recorded_run(self._store, experiment, run), self._make_way)
-            return _state_of(diagnose(recorded, with_compass=False).findings)
+            recorded = recorded_run(self._store, experiment, run, self._make_way)
+            rules = [_after(self._make_way, rule) for rule in RULES]
+            return _state_of(diagnose(recorded, rules=rules, with_compass=False).findings)
+        except _WantedError:
+            raise
         except (errors.PublicError, UnreadableError) as error:
             _logger.info("Run %s is not in the list of states: %s", printable(run), error)
         except Exception:
-            _logger.exception("Adam Debug could not say how run %r is doing", run)
+            _logger.exception("Adam Debug could not determine the state of run %r", run)
         return NOTHING_FOUND
 
     def _make_way(self) -> None:
-        self._traffic.wait_until_quiet(_LONGEST_WAIT)
+        end = time.monotonic() + _LONGEST_WAIT
+        while True:
+            if self._findings.turns.is_wanted:
+                raise _WantedError
+            if self._traffic.wait_until_quiet(_LOOK_EVERY) or time.monotonic() > end:
+                return
+
+
+class _WantedError(Exception):
+    """A request has or wants its turn at a diagnosis."""
+
+
+def _after(make_way: Callable[[], None], rule: Rule) -> Rule:
+    """Return a rule that makes way before it is applied."""
+
+    def condition(signals: Signals) -> Condition | str | None:
+        make_way()
+        return rule.condition(signals)
+
+    return replace(rule, condition=condition)
 
 
 def _state_of(findings: Collection[Finding]) -> RunState:
@@ -211,38 +249,8 @@ def _state_of(findings: Collection[Finding]) -> RunState:
     return RunState(counts, next((finding.title for finding in findings), ""))
 
 
-def _polite(run: RecordedRun, make_way: Callable[[], None]) -> RecordedRun:
-    return replace(run, statistics=_PoliteStatistics(run.statistics, make_way))
-
-
-class _PoliteStatistics(Mapping[str, Float32s]):
-    """The statistics of a run; requests go first whenever one is asked for."""
-
-    def __init__(self, statistics: Mapping[str, Float32s], make_way: Callable[[], None]) -> None:
-        self._statistics, self._make_way = statistics, make_way
-
-    def __len__(self) -> int:
-        return len(self._statistics)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._statistics)
-
-    def __contains__(self, name: object) -> bool:
-        return any(name == known for known in self._statistics)
-
-    def __getitem__(self, name: str) -> Float32s:
-        self._make_way()
-        return self._statistics[name]
-
-    def release(self) -> None:
-        """Let go of what can be read again."""
-        release = getattr(self._statistics, "release", None)
-        if release is not None:
-            release()
-
-
 def _lower_priority() -> None:
-    """Let other threads go first, where the system has priorities of threads."""
+    """Let other threads go first, if the system has thread priorities."""
     if sys.platform.startswith("linux"):
         try:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

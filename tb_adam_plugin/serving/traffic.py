@@ -1,4 +1,4 @@
-"""Requests that are being answered, which work in the background makes way for."""
+"""Counts requests in progress, so background work can yield to them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from types import TracebackType
 
 
 class Traffic:
-    """Counts requests: ``with traffic:`` around each. Safe to use from several threads."""
+    """Counts requests: ``with traffic:`` around each. Thread-safe."""
 
     def __init__(self) -> None:
-        """Begin without any."""
+        """Start without requests."""
         self._changed = threading.Condition()
         self._requests = 0
 
     def __enter__(self) -> None:
-        """Begin to answer a request."""
+        """Start answering a request."""
         with self._changed:
             self._requests += 1
 
@@ -25,16 +25,16 @@ class Traffic:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End it, however it ended."""
+        """Finish it, even after an error."""
         with self._changed:
             self._requests -= 1
             self._changed.notify_all()
 
     def wait_until_quiet(self, timeout: float) -> bool:
-        """Wait until no request is being answered, and say whether that is so.
+        """Wait until no request is being answered; return whether that was reached.
 
         Args:
-            timeout: At most so many seconds.
+            timeout: Longest wait in seconds.
         """
         with self._changed:
             return self._changed.wait_for(lambda: self._requests == 0, timeout)

@@ -16,7 +16,7 @@ from tb_adam_plugin.callback import AdamDebugCallback
 
 accelerate: Any = importlib.import_module("accelerate")
 
-# What newer versions of torch tell Accelerate.
+# Warnings of newer versions of torch to Accelerate.
 pytestmark = [
     pytest.mark.filterwarnings(rf"ignore::{category}:accelerate.*")
     for category in ("UserWarning", "DeprecationWarning", "FutureWarning")
@@ -41,7 +41,7 @@ def watch(model: nn.Module, optimizer: Any, folder: Path) -> AdamDebugCallback:
 
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 def test_prepared_objects_with_accumulated_gradients(tmp_path: Path, precision: str) -> None:
-    """Calls of ``step()`` in between are none; the last batches of the loader are a step."""
+    """Calls of ``step()`` in between do not count; the last batches of the loader are a step."""
 
     def train(folder: Path | None) -> Any:
         accelerate.state.AcceleratorState._reset_state()
@@ -97,7 +97,7 @@ def test_steps_that_its_scaler_skips_are_none(tmp_path: Path, fused: bool) -> No
     accelerate.Accelerator(cpu=True)  # the state that its optimizer looks at
 
     def scaler() -> Any:
-        # So large that the first gradients overflow.
+        # Large enough for the first gradients to overflow.
         return torch.amp.GradScaler("cpu", init_scale=2.0**127)
 
     def make() -> tuple[nn.Module, torch.optim.Optimizer]:

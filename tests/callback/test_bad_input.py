@@ -1,4 +1,4 @@
-"""Arguments that cannot be meant: the message names what, why and what to do."""
+"""Invalid arguments: the message names the argument, the reason and the remedy."""
 
 from __future__ import annotations
 
@@ -123,7 +123,9 @@ def test_a_forgotten_parameter_is_warned_about_by_name(tmp_path: Path) -> None:
     model[1].bias.requires_grad_(False)
     optimizer = torch.optim.Adam(model[0].parameters())
     debug = AdamDebugCallback(model, optimizer, log_dir=tmp_path)
-    with pytest.warns(UserWarning, match=r"holds 1\.weight: no step") as caught:
+    with pytest.warns(
+        UserWarning, match=r"in no parameter group: 1\.weight\. The optimizer will not"
+    ) as caught:
         optimizer.step()
     assert len(caught) == 1  # bias is frozen on purpose
     unoptimized = debug._parameters.records.parameters.unoptimized

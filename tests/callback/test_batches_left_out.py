@@ -1,4 +1,4 @@
-"""A batch that cannot be saved is left out alone, with one warning."""
+"""If a batch cannot be saved, only that batch is left out, with one warning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches of anything but plain tensors: saved where that is cheap, else refused before it."""
+"""Batches with arbitrary objects: saved if that is cheap, otherwise refused in advance."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def in_order(first: Any) -> Any:
     return collections.OrderedDict(a=first)
 
 
-# Each with how many numbers of 8 bytes, or about that, it is made of.
+# Each with its size in numbers of 8 bytes, at least approximately.
 KINDS: dict[str, Callable[[int], Any]] = {
     "object": lambda n: Plain(np.arange(float(n))),
     "slots": lambda n: Slots(np.arange(float(n))),

@@ -286,7 +286,7 @@ def test_an_optimizer_of_unknown_formula_is_measured_and_says_what_is_missing(
     tmp_path: Path,
 ) -> None:
     class Unheard(torch.optim.Optimizer):
-        """Keeps a moment under a name that means something else elsewhere."""
+        """Stores a moment under a name that has another meaning elsewhere."""
 
         @torch.no_grad()
         def step(self, closure: Any = None) -> Any:
@@ -297,7 +297,7 @@ def test_an_optimizer_of_unknown_formula_is_measured_and_says_what_is_missing(
 
     model, _ = make()
     optimizer = Unheard(model.parameters(), {"lr": 0.01, "momentum": 0.5})
-    with pytest.warns(UserWarning, match="Unheard is not known here") as caught:
+    with pytest.warns(UserWarning, match="Unheard is not a known optimizer") as caught:
         debug = AdamDebugCallback(
             model, optimizer, log_dir=tmp_path, every_n_steps=1, on_error="raise"
         )
@@ -308,7 +308,7 @@ def test_an_optimizer_of_unknown_formula_is_measured_and_says_what_is_missing(
     (group,) = run.layout.groups
     row = run.of(2, "0.weight")
     undefined = {name for name, value in row.items() if np.isnan(value)}
-    # Without a loss; of two records; and nobody counts its steps.
+    # Without a loss; of two records; and without a step count.
     unknown = {"elasticity", "idle_row_fraction", "state_step"}
     assert undefined == set(group.undefined) & schema.STATISTIC_BY_NAME.keys() | unknown
     assert row["update_rms"] > 0
@@ -330,7 +330,7 @@ def test_two_optimizers_of_one_model_have_a_callback_each(tmp_path: Path) -> Non
     optimizers = [torch.optim.Adam(model[i].parameters()) for i in (0, 2)]  # type: ignore[index, union-attr]
     debugs = []
     for i, optimizer in enumerate(optimizers):
-        # Nothing is said of what the other optimizer holds.
+        # No warning about what the other optimizer holds.
         debugs.append(
             AdamDebugCallback(model, optimizer, log_dir=tmp_path / str(i), on_error="raise")
         )

@@ -62,7 +62,7 @@ def test_closing_detaches_and_may_be_repeated(tmp_path: Path) -> None:
     debug.record(loss=1.0)
     train(model, optimizer, 3)
     assert sorted(read_run(tmp_path).steps) == [1, 2, 3]
-    # The optimizer is free for another one.
+    # Another callback can be attached to the optimizer.
     with AdamDebugCallback(model, optimizer, log_dir=tmp_path / "next", on_error="raise") as other:
         train(model, optimizer, 1)
         assert other.step == 7
@@ -96,7 +96,7 @@ def test_the_callback_does_not_keep_a_finished_model_alive(tmp_path: Path) -> No
     del model, optimizer, debug
     gc.collect()
     assert watched() is None
-    # What waited was written when the callback went.
+    # Waiting rows were written when the callback was garbage-collected.
     assert sorted(read_run(tmp_path).steps) == [1, 2, 3]
 
 
@@ -140,7 +140,9 @@ def test_a_failure_warns_once_and_training_goes_on(tmp_path: Path) -> None:
         raise RuntimeError("no more memory")
 
     debug._parameters.records._measurements[0].sums = fail  # type: ignore[method-assign, assignment]
-    with pytest.warns(UserWarning, match=r"step 3.*RuntimeError: no more memory.*training goes on"):
+    with pytest.warns(
+        UserWarning, match=r"step 3.*RuntimeError: no more memory.*training continues"
+    ):
         step()
     before = weight.detach().clone()
     with warnings.catch_warnings():
@@ -177,7 +179,9 @@ def test_a_failure_with_one_parameter_names_it_and_leaves_out_that_one(tmp_path:
         optimizer.step()
 
     step(3)
-    with pytest.warns(UserWarning, match=r"step 2.*parameter bad: .*no more, the others are"):
+    with pytest.warns(
+        UserWarning, match=r"step 2.*parameter bad: .*no longer recorded; the others are"
+    ):
         step(7)
     step(7)
     debug.close()

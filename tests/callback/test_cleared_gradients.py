@@ -1,4 +1,4 @@
-"""Subclasses whose step clears the gradients: what was there is recorded, and nothing is kept."""
+"""Subclasses whose step clears the gradients: these are recorded, and nothing is kept."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_training_is_the_same(to_none: bool, with_closure: bool, tmp_path: Path)
 
 @pytest.mark.parametrize("to_none", [True, False])
 def test_no_gradient_is_kept_after_the_step(to_none: bool, tmp_path: Path) -> None:
-    """Nor where the step fails, once the next one begins or the callback is closed."""
+    """Even if the step fails: not once the next one starts or the callback is closed."""
 
     class Fails(clearing(torch.optim.Adam, to_none=to_none)):  # type: ignore[misc]
         fails = False

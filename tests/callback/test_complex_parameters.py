@@ -24,7 +24,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "large": (40, 30),
 }
 ROWS = [s.name for s in schema.STATISTICS].index("dead_row_fraction")
-# Complex arithmetic rounds otherwise than real one, except with powers of two.
+# Complex arithmetic rounds differently from real arithmetic, except with powers of two.
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "Adam": {"weight_decay": 0.25},
     "Adam amsgrad": {"amsgrad": True},

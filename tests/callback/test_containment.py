@@ -1,4 +1,4 @@
-"""Whatever fails while a step is measured, training goes on, and so does all that did not fail."""
+"""Whatever fails while a step is measured, training and everything unaffected continue."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_out_of_memory_ends_the_records_alone_when_nothing_is_small_enough(
         run.train(6)
     first, last = (str(warning.message) for warning in caught)
     assert "from now on fewer elements" in first
-    assert "records are left out from now on, training goes on" in last
+    assert "records are left out from now on; training continues" in last
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run.train(40)
@@ -201,7 +201,7 @@ def test_every_parameter_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_memory_that_was_let_go_of_is_not_read(
     what: str, native: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As wrappers do that gather it on demand: torch would read it, and the process would end."""
+    """As wrappers do that gather it on demand: torch would read it, and the process would crash."""
     monkeypatch.setenv(VARIABLE, native)
     model = nn.Linear(8, 8)
     optimizer = torch.optim.Adam(model.parameters())

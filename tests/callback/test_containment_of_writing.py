@@ -1,4 +1,4 @@
-"""Whatever fails while a record is written, training goes on, and what was lost is counted."""
+"""Whatever fails while a record is written, training continues, and losses are counted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_full_disk_is_tried_again_and_what_was_lost_is_counted(
     )  # fmt: skip
     run.train(2)
     full = True
-    message = r"writing a record at step 3 .*No space left.*training goes on, and so do attempts"
+    message = r"writing a record at step 3 .*No space left.*training and attempts"
     with pytest.warns(UserWarning, match=message) as caught:
         run.train(3)
     assert len(caught) == 1

@@ -1,4 +1,4 @@
-"""dead_row_fraction against the gradients themselves, for every way in which rows are found."""
+"""dead_row_fraction against the gradients themselves, for every way of finding rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No tensor is made on a device that nobody named, whatever the default device is."""
+"""No tensor is created on an implicit device, whatever the default device is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demonstrations: each fault is the first that is found, and its fix leaves nothing to find."""
+"""The demonstrations: each fault is the first finding, and its fix leaves none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tb_adam_plugin.run_data import Run, load_runs
 
 Trains = Callable[[Settings], tuple[float, Run]]
 GALLERY = Path(__file__).parents[2] / "docs" / "gallery"
-NOT_IN_OPTIMIZER = "ignore:.*no parameter group of the optimizer holds:UserWarning"
+NOT_IN_OPTIMIZER = "ignore:.*trainable parameters in no parameter group:UserWarning"
 
 
 def only_run(folder: Path) -> Run:
@@ -60,8 +60,8 @@ def test_every_alarm_but_a_few_is_demonstrated() -> None:
     alarms = {rule.id for rule in RULES if rule.severity != "info"}
     shown = [demonstration.rule for demonstration in DEMONSTRATIONS]
     assert len(shown) == len(set(shown))
-    # What bfloat16 does to weights is found before what it does to exp_avg_sq, and strong decay
-    # before what weights forget by it.
+    # The effect of bfloat16 on weights is found before its effect on exp_avg_sq, and strong decay
+    # before what weights forget because of it.
     assert alarms - set(shown) == {
         "clipped_before_unscaling", "frozen", "idle_rows_decay", "leftover_gradient",
         "lr_far_below_schedule", "lr_zero", "second_moment_frozen", "short_memory",

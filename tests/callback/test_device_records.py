@@ -1,6 +1,7 @@
-"""Records of a device by torch's operations: right, one wait each, nothing sent that may move.
+"""Records on a device with torch's operations: correct, one wait each, no transfer from pageable
+memory.
 
-On a stand-in for a GPU, which computes on the CPU and notes what a GPU would wait for.
+On a fake GPU, which computes on the CPU and notes what a GPU would wait for.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def trained(
         found = (torch.randn(shape, generator=generator) * scale).to(dtype)
         return found.to(memory_format=memory_format or torch.preserve_format).to(device)
 
-    # One whose gradient and moments lie otherwise in memory than it does.
+    # One whose gradient and moments have another memory layout than its own.
     parameters = [
         nn.Parameter(made(shape, 1.0, torch.channels_last if len(shape) == 4 else None))
         for shape in shapes
@@ -151,7 +152,7 @@ def test_a_record_waits_once_and_sends_from_memory_that_does_not_move(
     assert mode.waits == []
     assert mode.synchronized == 1
     assert mode.launched.count("to host") == 1
-    # The coefficients; made on the device, where the steps are counted, each from its groups.
+    # The coefficients; computed on the device that counts the steps, each from its groups.
     assert mode.uploads == (7 if counts_on_device else 1)
 
 
@@ -267,7 +268,7 @@ def test_the_stand_in_notes_what_waits() -> None:
         with pytest.raises(AssertionError, match="of two devices"):
             on_device + torch.ones(3)
         assert math.isclose(float(on_device.sum()), 3.0)
-        # Not the callback's own waits, which alone are noted; these are.
+        # Only the callback's own waits are noted; these are others.
         single_number = read_by_the_callback(on_device.sum())
         assert single_number == 3.0
         assert [wait.partition(" at ")[0] for wait in mode.waits] == ["_local_scalar_dense"]

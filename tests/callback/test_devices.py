@@ -186,7 +186,7 @@ def test_a_gain_ratio_is_on_the_device_of_its_loss() -> None:
 
 
 class Captured:
-    """A training on the CPU that takes itself for one on CUDA."""
+    """A training on the CPU that pretends to be on CUDA."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked = 0
@@ -203,7 +203,7 @@ class Captured:
         return self.is_capturing
 
     def step(self) -> list[str]:
-        """Take a step; return what ran beside the optimizer's own operations."""
+        """Take a step; return the operations that ran besides the optimizer's own."""
         self.optimizer.zero_grad()
         self.model(torch.randn(4, 3, 8, 8)).square().mean().backward()
         with Operations() as operations:

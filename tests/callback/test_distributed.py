@@ -1,8 +1,8 @@
-"""Training in several processes records what the same training in one process records.
+"""Training in several processes records the same as in one process.
 
-Each number of processes is started once, because that takes seconds, and goes through all its
-cases (see ``distributed_cases.py``). Sums are added up in another order there, so statistics are
-compared with a tolerance of a few units of float32; counts of histograms are compared exactly.
+Each number of processes is started once, because that takes seconds, and runs all its cases (see
+``distributed_cases.py``). The order of summation differs there, so statistics are compared with a
+tolerance of a few units of float32; counts of histograms are compared exactly.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from tb_adam_plugin.callback.ranks.ranks import MESSAGE_FIELDS
 from tb_adam_plugin.run_data import load_runs
 
 TOLERANCE = 2e-6
-# Differences of large sums, of which fewer digits are left.
+# Differences of large sums, which have fewer correct digits.
 CANCELLING = {"momentum_gradient_cosine": 3e-4, "update_rms_standard_error": 1e-5}
-# What is left where the update and the request are equal but for rounding.
+# Residuals where update and request are equal apart from rounding.
 ROUNDING = "update_rounding_error"
 
 SHARDED = {
@@ -61,7 +61,7 @@ CASES = [(ranks, case, alone) for ranks, of in SHARDED.items() for case, alone i
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Several threads add up gradients in another order than the processes, which have one each."""
+    """Several threads sum gradients in another order than the processes, which have one each."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -167,12 +167,12 @@ def test_shards_record_what_a_single_process_records(
     training: str,
 ) -> None:
     of_all = processes(ranks)
-    # Shards are measured by torch's operations; the kernel would add up in another order.
+    # Shards are measured by torch's operations; the kernel would sum in another order.
     run, expected = read_run(of_all.folder / case), alone(training, "0")
     assert [found["warnings"] for found in of_all.of_case(case)] == [[]] * ranks
     assert run.layout == expected.layout
     assert run.statistics.keys() == expected.statistics.keys()
-    # The fused kernel rounds the last elements of a tensor otherwise, wherever that ends.
+    # The fused kernel rounds the last elements of a tensor differently, wherever it ends.
     assert_same_statistics(run, expected, {ROUNDING} if training == "fused" else set())
     assert run.histograms.keys() == expected.histograms.keys()
     for step, counts in expected.histograms.items():
@@ -264,7 +264,7 @@ def test_training_of_shards_is_the_same_bit_by_bit(
     ("case", "reason", "outcome"),
     [
         ("failing state", "the adapter fails", "records are left out from now on"),
-        ("failing read", "this one fails", "wide.weight is recorded no more, the others are"),
+        ("failing read", "this one fails", "wide.weight is no longer recorded; the others are"),
         ("failing memory", "MemoryError", "fewer elements of each parameter are read"),
         ("failing options", "the options cannot be read", "records are left out from now on"),
     ],
@@ -272,7 +272,7 @@ def test_training_of_shards_is_the_same_bit_by_bit(
 def test_a_rank_that_fails_does_not_hang_the_others(
     processes: Callable[[int], Processes], case: str, reason: str, outcome: str
 ) -> None:
-    """All of them give up the same thing at the same step, and go on with the rest."""
+    """All of them disable the same part at the same step, and continue with the rest."""
     of_two = processes(2)
     others, failing = of_two.of_case(case)
     (of_others,), (of_failing,) = others["warnings"], failing["warnings"]
@@ -317,7 +317,7 @@ def test_a_failure_ends_training_on_all_ranks_where_that_is_wanted(
 def test_what_is_heard_later_leads_to_the_same(
     processes: Callable[[int], Processes], alone: Callable[..., RecordedRun]
 ) -> None:
-    """As on a device, where nothing waits for what is said."""
+    """As on a device, where nothing waits for the messages."""
     of_two = processes(2)
     run, expected = read_run(of_two.folder / "delayed"), alone("jump")
     assert [found["warnings"] for found in of_two.of_case("delayed")] == [[], []]

@@ -1,4 +1,4 @@
-"""Every optimizer with every flag: the applied update is recorded, and training is the same."""
+"""Every optimizer with every flag: the applied update is recorded, and training is unchanged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TRIALS = trials()
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU"),
     pytest.mark.filterwarnings("ignore:Sparse invariant checks"),
-    pytest.mark.filterwarnings("ignore:Adam Debug. .* is not known here"),
+    pytest.mark.filterwarnings("ignore:Adam Debug. .* is not a known optimizer"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:(torchao|bitsandbytes|transformers).*"),
 ]
 
@@ -25,7 +25,7 @@ def test_the_update_is_recorded_and_training_is_the_same(trial: Trial, tmp_path:
 
 
 def test_the_page_lists_what_is_tested() -> None:
-    """If this fails, docs/write_optimizers_page.py writes the pages anew."""
+    """If this fails, run docs/write_optimizers_page.py to rewrite the pages."""
     written = pages(TRIALS)
     read = {name: (FOLDER / name).read_text(encoding="utf-8") for name in written}
     assert read == written

@@ -1,4 +1,4 @@
-"""Second moments that are kept by rows and columns: only what is read of them is made."""
+"""Second moments stored by rows and columns: only the elements that are read are computed."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def optimizer_of(kind: str, parameters: Any) -> torch.optim.Optimizer:
 def test_a_record_makes_nothing_as_large_as_a_matrix(
     kind: str, layout: str, exact: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And what it reads is right: in all, the RMS over all elements."""
+    """And it reads the right values: in total, the RMS over all elements."""
     torch.manual_seed(0)
     layer = nn.Linear(1500, 1100, bias=False)
     if layout == "transposed":

@@ -1,4 +1,4 @@
-"""The gain ratio against the same computed outside, and a loss_closure that goes wrong."""
+"""The gain ratio against an independent computation, and a loss_closure that fails."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def loss_of(model: nn.Module, dtype: torch.dtype = torch.float64) -> Loss:
 
 
 class Watched:
-    """Training in which every step's gain ratio is computed outside of the callback, too."""
+    """Training that also computes every step's gain ratio outside of the callback."""
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss) -> None:
         self.model, self.optimizer, self.loss = model, optimizer, loss
@@ -173,7 +173,7 @@ def divided(training: Watched, debug: AdamDebugCallback) -> None:
 def test_what_has_changed_the_gradient_since_backward_leaves_nothing_known(
     tmp_path: Path, step: Step, lr: float, is_known: bool
 ) -> None:
-    """As soon as a gradient is seen as backward made it; a GradScaler's factor changes nothing."""
+    """As soon as a gradient is as backward computed it; a GradScaler's factor is ignored."""
     torch.manual_seed(0)
     model = network()
     loss = loss_of(model)
@@ -220,7 +220,7 @@ def test_weights_that_autocast_has_kept_are_not_taken_for_those_after_the_step(
         found = train(
             tmp_path, lambda f: f(), network(torch.float32), lr=0.5, every_n_steps=1
         )  # fmt: skip
-    # Later gradients are of the kept weights, too: that is what such a loop does.
+    # Later gradients are of the kept weights, too: as in such a loop.
     assert found[0] == pytest.approx(1.0, abs=0.3)
 
 

@@ -1,4 +1,4 @@
-"""The gain ratio looks at all gradients: what was done to some of them leaves it unknown."""
+"""The gain ratio checks all gradients: changes to some of them make it unknown."""
 
 from __future__ import annotations
 

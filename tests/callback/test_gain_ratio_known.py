@@ -1,4 +1,4 @@
-"""The gain ratio is NaN wherever what the gradient has promised is not known."""
+"""The gain ratio is NaN wherever the predicted change is unknown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from tb_adam_plugin.callback import AdamDebugCallback
 
-pytestmark = pytest.mark.filterwarnings("ignore:Adam Debug. Unknown is not known here")
+pytestmark = pytest.mark.filterwarnings("ignore:Adam Debug. Unknown is not a known optimizer")
 
 STEPS = 8
 MAX_NORM = 0.05
@@ -139,7 +139,7 @@ def test_clipping_is_seen_whatever_the_optimizer_and_whoever_makes_gradients(
 def test_gradients_that_the_closure_of_a_step_makes_are_those_that_count(
     clips: bool, tmp_path: Path
 ) -> None:
-    """Of an optimizer that overwrites them, as Lightning calls every one of them."""
+    """For an optimizer that overwrites them, as Lightning calls every one of them."""
     training = Training(OPTIMIZERS["unknown"])
     step = training.optimizer.step
 

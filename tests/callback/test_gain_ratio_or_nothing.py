@@ -1,4 +1,4 @@
-"""The gain ratio is right or NaN, whatever a loop does with the gradients of all or of some."""
+"""The gain ratio is right or NaN, whatever a loop does with all or some gradients."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def zeroed_in_place(loop: Loop) -> None:
 
 @case(KNOWN)
 def begun_anew(loop: Loop) -> None:
-    """After the backward pass of another loss, that reaches the head alone."""
+    """After the backward pass of another loss that only reaches the head."""
     loop.head(torch.randn(2, 48, dtype=loop.inputs.dtype)).sum().backward()
     loop.optimizer.zero_grad(set_to_none=loop.number % 2 == 0)
     loop.backward(0.5)
@@ -234,7 +234,7 @@ def begun_anew(loop: Loop) -> None:
 
 @case(KNOWN)
 def in_two_losses(loop: Loop) -> None:
-    """Of which one reaches the head alone."""
+    """One of them only reaches the head."""
     loop.optimizer.zero_grad()
     hidden = loop.model[1](loop.body(loop.inputs))
     loss = nn.functional.cross_entropy(loop.head(hidden), loop.labels)

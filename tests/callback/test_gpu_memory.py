@@ -1,4 +1,4 @@
-"""Memory of a step on a GPU, and which lines of sampled parameters the kernels are told."""
+"""Memory of a step on a GPU, and the lines of sampled parameters passed to the kernels."""
 
 from __future__ import annotations
 

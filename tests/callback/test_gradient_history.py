@@ -161,10 +161,10 @@ def test_the_last_steps_are_kept_and_no_more() -> None:
 
 
 def train(folder: Path, spike: float, at: int, steps: int) -> tuple[RecordedRun, np.ndarray]:
-    """Train two parameters, of which one has a gradient at every third step only.
+    """Train two parameters, one of which only has a gradient at every third step.
 
     Returns:
-        The run, and the norm of each gradient at each step; NaN for none.
+        The run, and the norm of each gradient at each step; NaN without one.
     """
     generator = torch.Generator().manual_seed(0)
     first, second = nn.Parameter(torch.zeros(40, 50)), nn.Parameter(torch.zeros(7))
@@ -224,7 +224,7 @@ def test_the_plugin_serves_the_norms_as_gradient_rms(tmp_path: Path) -> None:
     assert around["last_step"].tolist() == list(range(137, 201))
     before, at = around["values"][0, -2:]
     assert at / before == pytest.approx(30, rel=0.1)
-    # Of 64 steps in 4 columns none of the spike is lost.
+    # In 64 steps in 4 columns, nothing of the spike is lost.
     _, thinned = client.packed("gradient_norms", run=run, parameter="first", columns=4)
     assert thinned["values"].shape == (1, 4)
     assert thinned["values"][0, -1] == at

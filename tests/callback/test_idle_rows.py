@@ -1,4 +1,4 @@
-"""idle_row_fraction against the gradients themselves, on every way of measuring."""
+"""idle_row_fraction against the gradients themselves, for every way of measuring."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ WITHOUT = range(50, 60)
 
 
 def gradients(step: int) -> dict[str, Tensor]:
-    """Rows of four kinds: never, always, now and then, until step 40."""
+    """Rows of four kinds: never, always, occasionally, until step 40."""
     random = np.random.default_rng(step)
     made = {}
     for name, like in PARAMETERS.items():
@@ -117,7 +117,7 @@ def test_idle_rows_are_those_without_gradient_at_all_records(
 
 
 class Overwriting(torch.optim.Optimizer):
-    """An optimizer that nobody knows: it writes into the gradients."""
+    """An unknown optimizer: it writes into the gradients."""
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -127,7 +127,7 @@ class Overwriting(torch.optim.Optimizer):
                 parameter.grad.fill_(1.0)
 
 
-@pytest.mark.filterwarnings("ignore:Adam Debug. Overwriting is not known here")
+@pytest.mark.filterwarnings("ignore:Adam Debug. Overwriting is not a known optimizer")
 @pytest.mark.parametrize("shape", [(30, 20), (300, 96), (3000, 8)])
 def test_rows_of_gradients_that_the_step_overwrites(tmp_path: Path, shape: tuple[int, int]) -> None:
     parameter = nn.Parameter(torch.ones(shape))

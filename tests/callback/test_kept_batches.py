@@ -1,4 +1,4 @@
-"""The batches that the user hands in: kept by reference, saved where the gradient jumps."""
+"""The user's batches: kept by reference, saved when the gradient jumps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def train(
     also: object = None,
     **options: Any,
 ) -> dict[int, list[Tensor]]:
-    """Train with a loss that is so many times as large at some steps; return all batches."""
+    """Train with a loss that is scaled up at some steps; return all batches."""
     torch.manual_seed(0)
     model = nn.Linear(4, 4)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)

@@ -1,4 +1,4 @@
-"""A step that moves nothing: one that was left out, or one that rounding has lost."""
+"""A step that moves nothing: either skipped, or lost to rounding."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_so_are_those_of_a_tiny_learning_rate(weight_decay: float, tmp_path: Pat
 
 @pytest.mark.parametrize("scale", [1.0, 1e-2])
 def test_a_step_that_would_have_arrived_was_left_out(scale: float, tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="leaves out steps") as said:
+    with pytest.warns(UserWarning, match="skips steps") as said:
         run = train(tmp_path, LeavesOut, lambda _: scale, lr=0.1)
     assert len(said) == 1
     assert np.isnan(run.statistic("lost_update_fraction")[::2]).all()

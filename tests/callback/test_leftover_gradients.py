@@ -1,4 +1,4 @@
-"""Gradients that the backward pass of another optimizer's loss has left."""
+"""Gradients left over from the backward pass of another optimizer's loss."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ Loop = Callable[[Pair], None]
 
 
 def ratios(folder: Path, loop: Loop, every_n_steps: int = 1) -> list[float]:
-    """The ratio of each step; NaN where there is none."""
+    """The ratio of each step; NaN if there is none."""
     pair = Pair()
     options = {"log_dir": folder, "every_n_steps": every_n_steps, "on_error": "raise"}
     with AdamDebugCallback(pair.ours, pair.optimizer, **options):  # type: ignore[arg-type]
@@ -131,7 +131,7 @@ def ours_less_often_and_last(pair: Pair) -> None:
 
 
 def heads_of_their_own(pair: Pair) -> None:
-    """A trunk that adds up the losses of several heads, each with an optimizer of its own."""
+    """A trunk that accumulates the losses of several heads, each with its own optimizer."""
     for _ in range(3):
         head = nn.Parameter(torch.ones(1))
         optimizer = torch.optim.SGD([head], lr=0.0)

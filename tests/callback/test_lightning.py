@@ -1,92 +1,43 @@
 """The callback for PyTorch Lightning, in trainings by Lightning itself, under both of its names.
 
-What it records is what the plain callback records of the same training written as a loop.
+It records the same as the plain callback does for the same training written as a loop.
 """
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning_trainings import (
+    BATCHES,
+    EPOCHS,
+    Configure,
+    adam_debug,
+    adamw,
+    batches,
+    lightning,
+    make_module,
+    network,
+    trainer,
+)
 from recorded_run import read_run
 from same_records import assert_same_records, trained
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
-from torch.utils.data import DataLoader, TensorDataset
 
 from tb_adam_plugin import run_data
 from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.callback.lightning import AdamDebugLightningCallback
 
-# Lightning's own: advice on loaders, and what newer versions of torch tell it.
+# Lightning's own: advice on loaders, and warnings of newer versions of torch to it.
 pytestmark = [
     pytest.mark.filterwarnings(rf"ignore::{category}:{package}.*")
     for category in ("UserWarning", "DeprecationWarning", "FutureWarning")
     for package in ("lightning", "pytorch_lightning", "torchmetrics")
 ]
-
-BATCHES = 10
-EPOCHS = 2
-Configure = Callable[[nn.Module], Any]
-
-
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 2))
-
-
-def batches(batch_size: int = 4) -> DataLoader[tuple[Tensor, ...]]:
-    torch.manual_seed(1)
-    inputs = torch.randn(BATCHES * batch_size, 6)
-    return DataLoader(TensorDataset(inputs, inputs[:, :2].sin()), batch_size=batch_size)
-
-
-def adamw(model: nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(model.parameters(), lr=1e-2)
-
-
-def lightning(name: str = "lightning.pytorch") -> Any:
-    return importlib.import_module(name)
-
-
-def make_module(configure: Configure = adamw, package: Any = None, **steps: Any) -> Any:
-    """A LightningModule around the network, with other methods where they are given."""
-
-    def training_step(self: Any, batch: Any, index: int) -> Tensor:
-        loss: Tensor = mse_loss(self.network(batch[0]), batch[1])
-        self.log("train_loss", loss)
-        return loss
-
-    package = package or lightning()
-    methods = {
-        "training_step": training_step,
-        "configure_optimizers": configure,
-        "validation_step": lambda self, batch, index: self.network(batch[0]).sum(),
-        "test_step": lambda self, batch, index: self.network(batch[0]).sum(),
-        **steps,
-    }
-    module = type("Module", (package.LightningModule,), methods)()
-    module.network = network()
-    return module
-
-
-def trainer(folder: Path, *callbacks: Any, package: Any = None, **options: Any) -> Any:
-    options = {
-        "accelerator": "cpu", "max_epochs": EPOCHS, "logger": False, "num_sanity_val_steps": 0,
-        "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False,
-        **options,
-    }  # fmt: skip
-    return (package or lightning()).Trainer(
-        callbacks=list(callbacks), default_root_dir=folder, **options
-    )
-
-
-def adam_debug(**options: Any) -> AdamDebugLightningCallback:
-    return AdamDebugLightningCallback(**{"every_n_steps": 2, "on_error": "raise", **options})
 
 
 def plain(model: nn.Module, optimizer: Any, folder: Path) -> AdamDebugCallback:
@@ -145,12 +96,12 @@ def test_the_trainer_of_either_package_takes_it_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
 def test_mixed_precision(tmp_path: Path, precision: str) -> None:
-    """The loss is that before scaling; a step that overflows is none."""
+    """The loss is the unscaled one; a step that overflows does not count."""
     dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float16
 
     def scaler() -> Any:
         enabled = precision == "16-mixed"
-        # So large that the first gradients overflow.
+        # Large enough for the first gradients to overflow.
         return torch.amp.GradScaler("cpu", init_scale=2.0**20, enabled=enabled)
 
     plugin = lightning().plugins.MixedPrecision(
@@ -189,7 +140,7 @@ class TwoNetworks(nn.Module):
 
 
 def test_manual_optimization_of_several_optimizers(tmp_path: Path) -> None:
-    """Each has a run of its own, named after what it trains, with the loss of its own backward."""
+    """Each has a separate run, named after what it trains, with the loss of its own backward."""
     parts = {"generator": 1e-2, "discriminator": 1e-3}
 
     def configure(model: Any) -> list[torch.optim.Optimizer]:
@@ -248,7 +199,7 @@ def test_optimizers_of_one_part_are_told_apart_by_their_class(tmp_path: Path) ->
         fitting.fit(module, batches(), ckpt_path=checkpoint)
         return fitting
 
-    with pytest.raises(ValueError, match="writer= takes one optimizer, and there are 2"):
+    with pytest.raises(ValueError, match="writer= takes one optimizer, but there are 2"):
         fit(adam_debug(writer=object()), 1)
     fit(adam_debug(), 1).save_checkpoint(tmp_path / "checkpoint")
     # SGD without momentum has no state: its steps are those that the checkpoint noted.
@@ -283,7 +234,7 @@ def test_a_resumed_run_goes_on_beside_the_scalars_of_its_logger(tmp_path: Path) 
             loss.backward()
             debug.record(loss=loss)
             optimizer.step()
-    # After a resume a step is recorded whatever the schedule says: the first one, 11.
+    # After a resume the first step, 11, is recorded regardless of the schedule.
     run, expected = read_run(tmp_path / "run"), read_run(tmp_path / "plain")
     assert sorted(run.steps) == sorted(expected.steps) == list(range(1, 21))
     assert [r["loss"] for r in run.steps.values()] == [r["loss"] for r in expected.steps.values()]

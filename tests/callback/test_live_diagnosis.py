@@ -49,7 +49,7 @@ def test_a_function_is_called_with_each_new_finding(tmp_path: Path) -> None:
     assert (first.rule, first.severity) == ("lr_too_high", "error")
     assert "Try lr" in first.advice
     assert len({(f.rule, f.severity) for f in found}) == len(found)
-    # What is found live is found in the file.
+    # Live findings are also found in the file.
     (run,) = load_runs(tmp_path)
     assert {f.rule for f in run.findings()} <= {f.rule for f in found}
 

@@ -1,4 +1,4 @@
-"""Names of scalars that are too long: not recorded, told of once, and nothing else is lost."""
+"""Names of scalars that are too long: not recorded, one warning, and nothing else is lost."""
 
 from __future__ import annotations
 

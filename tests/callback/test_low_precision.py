@@ -1,4 +1,4 @@
-"""What rounding loses, against independent computations on real half-precision tensors."""
+"""Rounding losses, against independent computations on real half-precision tensors."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_a_tiny_update_is_lost_in_every_element(tmp_path: Path) -> None:
     """Half an ulp of a bfloat16 number is at least 2^-9 of it; these updates are 2^-10 and less."""
     weight = nn.Parameter(torch.linspace(1, 2, 333).bfloat16())
     optimizer = torch.optim.Adam([weight], lr=2**-10, betas=(BETA1, BETA2))
-    # An element without a gradient asks for nothing, and so loses nothing.
+    # An element without a gradient requests nothing, and so loses nothing.
     gradient = (torch.arange(333) % 3 == 0).float()
     run, snapshots = train(tmp_path, weight, optimizer, [gradient] * 3)
     for step in (1, 2, 3):
@@ -214,7 +214,7 @@ def test_a_second_moment_in_bfloat16_is_frozen_by_its_decay_rate(
 def test_elements_whose_second_moment_is_frozen_are_counted(
     tmp_path: Path, dtype: torch.dtype
 ) -> None:
-    # Of this decay rate some are: it lies between the smallest and the largest half ulp.
+    # For this decay rate some are: it lies between the smallest and the largest half ulp.
     beta2 = 1 - (0.003 if dtype == torch.bfloat16 else 0.0003)
     weight = make_weight(dtype)
     optimizer = torch.optim.AdamW([weight], betas=(BETA1, beta2), eps=1e-4)
@@ -328,7 +328,7 @@ def test_the_exact_moment_has_the_gradients_sign_and_weight_decay(
 
 
 def test_a_maximum_is_not_rounded(tmp_path: Path) -> None:
-    """Under amsgrad exp_avg_sq is the largest average so far, of which no decay is expected."""
+    """Under amsgrad exp_avg_sq is the largest average so far, which is not expected to decay."""
     weight = make_weight(torch.bfloat16)
     optimizer = torch.optim.AdamW([weight], amsgrad=True)
     run, _ = train(tmp_path, weight, optimizer, make_gradients(3), second="max_exp_avg_sq")

@@ -1,4 +1,4 @@
-"""Names of scalars, and parameters, that keep changing: a warning, once, and bounded rows."""
+"""Names of scalars, and parameters, that keep changing: one warning, and bounded rows."""
 
 from __future__ import annotations
 
@@ -71,9 +71,9 @@ def test_what_the_rules_read_is_recorded_however_late_it_comes(tmp_path: Path) -
     "scalars",
     [
         lambda t: {f"constant_{i}": 1.0 for i in range(150)},
-        # A validation that comes late and has many names.
+        # A late validation with many names.
         lambda t: {"loss": 1.0} | {f"valid_{i}": 1.0 for i in range(150) if t % 120 == 0},
-        # A new name now and then.
+        # A new name occasionally.
         lambda t: {"loss": 1.0, f"stage_{t // 20}": 1.0},
     ],
     ids=["constant", "validation", "stages"],
@@ -145,7 +145,7 @@ def test_layouts_that_keep_changing_are_warned_of_once(
     debug.close()
     # The ninth layout is known after its record, and told before the next one.
     assert [n for n, _ in said] == [9]
-    assert "a log_dir of its own" in said[0][1]
+    assert "its own callback and log_dir" in said[0][1]
     (run,) = load_runs(tmp_path)
     assert [p.name for p in run.parameters] == [f"w{n}" for n in range(12, 4, -1)]
 

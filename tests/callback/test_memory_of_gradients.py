@@ -1,4 +1,4 @@
-"""Gradients that a step overwrites, and sparse ones: the same records, without a copy of them."""
+"""Gradients that a step overwrites, and sparse ones: the same records, without copying them."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def gradient_of(name: str, like: Tensor, step: int, change: Change) -> Tensor:
 
 
 def spoil(optimizer: Optimizer) -> None:
-    """Overwrite all gradients after the step, as some optimizers do in it."""
+    """Overwrite all gradients after the step, as some optimizers do within it."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             if parameter.grad is not None:

@@ -1,4 +1,4 @@
-"""A tensor is read where it lies now, however it lies there."""
+"""A tensor is read at its current place, in its current layout."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_tensor_that_lies_otherwise_at_its_address_is_read_right(
         debug.close()
         found.append(statistics(folder))
     for (_, expected), (_, here) in zip(*found, strict=True):
-        # Sums over what has gaps are added up in another order.
+        # Tensors with gaps are summed in another order.
         np.testing.assert_allclose(here, expected, rtol=2e-5, atol=1e-12)
 
 

@@ -1,4 +1,4 @@
-"""The kernel in C against torch's operations where tensors are stored in half precision."""
+"""The C kernel against torch's operations for tensors stored in half precision."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def set_state_types(optimizer: Optimizer, types: list[Types] | None) -> None:
 
 
 def step(ways: TwoWays, number: int, types: list[Types]) -> two_ways.Step:
-    """Take a step as an optimizer does that stores its moments in types of its own."""
+    """Take a step like an optimizer that stores its moments in types of its own."""
 
     def take() -> None:
         set_state_types(ways.optimizer, None)  # in which torch's optimizers compute
@@ -210,7 +210,7 @@ def test_any_values_in_half_precision_are_counted_as_by_torch(
 
 
 def check_counted_alike(found: two_ways.Step, has_fma: bool) -> None:
-    """Check what depends on no order of additions, whatever the values are."""
+    """Check what does not depend on the order of summation, whatever the values are."""
     by_torch, by_kernel = found.measured
     assert by_torch.counts is not None
     assert by_kernel.counts is not None
@@ -236,7 +236,7 @@ def check_counted_alike(found: two_ways.Step, has_fma: bool) -> None:
 @pytest.mark.parametrize("kind", ["exp_avg in 8 bits", "exp_avg_sq in float64", "gradient"])
 @pytest.mark.parametrize("most", [None, 300])
 def test_moments_in_half_precision_are_handed_over(kind: str, most: int | None) -> None:
-    """Where a step turns out not to fit, torch's operations go on from what was kept."""
+    """If a step turns out not to fit, torch's operations continue from the copies."""
     parameters = parameters_of(TYPES["bfloat16"], ((40, 30), (50,)))
     optimizer = AdamW(parameters, lr=1e-3)
     ways = TwoWays(optimizer, most)
@@ -263,7 +263,7 @@ def test_moments_in_half_precision_are_handed_over(kind: str, most: int | None) 
             for name in NAMES:
                 by_torch, by_kernel = (reduced.total[name] for reduced in found.reduced)
                 np.testing.assert_array_equal(by_kernel, by_torch, err_msg=name)
-        # No copies of moments lie about after a step, whoever has measured it.
+        # No copies of moments remain after a step, whichever way measured it.
         assert not ways.native._before
     assert len(ways.native._refusals) == 1
 

@@ -1,4 +1,4 @@
-"""The kernel in C against torch's operations."""
+"""The C kernel against torch's operations."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS)
 
 
 def levels() -> range:
-    """Indices of all instruction sets of this processor; of one, where there is no kernel."""
+    """Indices of all instruction sets of this processor; just one if there is no kernel."""
     kernel = loading.find_kernel()
     return range(1 if kernel is None else len(kernel.LEVELS))
 
@@ -260,7 +260,7 @@ class Odd(Tensor):
 )
 @pytest.mark.parametrize("most", [None, 300])
 def test_a_step_that_does_not_fit_is_measured_by_torch(kind: str, most: int | None) -> None:
-    """And the next one that does by the kernel again."""
+    """And the next one that fits uses the kernel again."""
     parameters = parameters_of(((40, 30), (50,)))
     ways = TwoWays(SGD(parameters, lr=0.1), most)
     for number in range(1, 5):

@@ -1,4 +1,4 @@
-"""Whether the kernel in C is used, and what happens where there is none."""
+"""Whether the C kernel is used, and what happens if it is missing."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_nothing_needs_the_kernel(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Where there is none, or one of other sources; that is said once."""
+    """If it is missing, or was built from other sources; a warning says so once."""
     name = f"{loading.__package__}._kernel"
     monkeypatch.setitem(sys.modules, name, None if found is None else type("Old", (), found))
     loading._loaded.cache_clear()
@@ -128,7 +128,7 @@ def test_nothing_needs_the_kernel(
 
 
 def test_the_kernel_that_is_there_is_the_one_of_these_sources() -> None:
-    """A build that was forgotten would leave every test of the kernel out."""
+    """A forgotten build would skip every test of the kernel."""
     if subprocess.run(["cc", "--version"], capture_output=True, check=False).returncode:
         pytest.skip("there is no C compiler")
     assert loading.find_kernel() is not None, "install the package anew: make does it"

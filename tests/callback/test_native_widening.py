@@ -1,4 +1,4 @@
-"""What the kernel in C makes of every number in half precision, and the norms of such gradients."""
+"""How the C kernel widens every number in half precision, and the norms of such gradients."""
 
 from __future__ import annotations
 

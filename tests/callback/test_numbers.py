@@ -224,7 +224,7 @@ def test_a_parameter_without_a_gradient_has_a_measured_update_of_zero(tmp_path: 
 def test_what_never_had_a_gradient_has_no_more_counts_than_elements(
     native: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """NAdam's numbers are in the state: without one they are made of nothing."""
+    """NAdam's numbers are in the state: without a state they are computed from nothing."""
     monkeypatch.setenv("ADAM_DEBUG_NATIVE", native)
     trained, never = nn.Linear(4, 10), nn.Linear(4, 10)
     model = nn.ModuleDict({"trained": trained, "never": never})

@@ -1,4 +1,4 @@
-"""What adapters say of an optimizer's state, against what the optimizer does."""
+"""What adapters report about an optimizer's state, against what the optimizer does."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ explained_cases = pytest.mark.parametrize(
 
 @pytest.fixture(autouse=True)
 def _double_numbers() -> Iterator[None]:
-    """Let optimizers keep numbers such as mu_product as exactly as the parameters here."""
+    """Make optimizers keep numbers such as mu_product in the precision of the parameters here."""
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)

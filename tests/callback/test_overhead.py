@@ -21,7 +21,7 @@ from tb_adam_plugin.callback.write.event_log import EventLog
 
 
 class Clock:
-    """Time that passes only where a test says so, in place of the module ``time``."""
+    """Time that only passes when a test says so, in place of the module ``time``."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -49,7 +49,7 @@ def train(
     also: Callable[[Clock], None] = lambda _: None,
     **options: Any,
 ) -> RecordedRun:
-    """Train with steps of 0.1 s; a record takes as long as it is said to, at three places."""
+    """Train with steps of 0.1 s; a record takes the given time, at three places."""
     clock = Clock()
     monkeypatch.setattr(own_time, "time", clock)
 
@@ -143,7 +143,7 @@ def test_the_callbacks_own_choice_of_interval_keeps_to_one_percent(
     # 10 s and 1 % of 2,000 s, whatever a record costs; the last step is recorded all the same.
     assert 25 < spent("known", total_steps=20_000, after=1.0) < 32
     assert 23 < spent("dear", total_steps=20_000, after=0.5, writing=0.5) < 32
-    # Where it is not known how long a run is, what is not spent in the first 1,000 steps lapses.
+    # If the length of a run is unknown, time not spent in the first 1,000 steps lapses.
     assert 15 < spent("unknown", after=1.0) < 42
     assert spent("cheap", total_steps=20_000, after=0.01) < 3
 
@@ -154,7 +154,7 @@ def test_a_closer_look_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         tmp_path, monkeypatch, 4000, jumps=frozenset({1501, 1541}),
         after=0.099, every_n_steps=100, max_overhead=0.01,
     )  # fmt: skip
-    # Each jump gets its closer look, and both are made up for.
+    # Each jump gets its closer look, and both are compensated for.
     assert {*range(1502, 1518), *range(1542, 1558)} <= set(run.statistics)
     assert run.steps[1400]["every_n_steps"] == 100
     assert run.steps[4000]["every_n_steps"] == 200
@@ -212,7 +212,7 @@ def test_frequent_histograms_count_too(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_busy_machine_takes_no_records_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What counts on the CPU is the time that the thread ran, not how long others kept it off."""
+    """On the CPU, thread time counts, not how long other threads kept it waiting."""
 
     def stall(clock: Clock) -> None:
         clock.now += 30.0

@@ -1,4 +1,4 @@
-"""How the share of the training time becomes an interval between records."""
+"""How the share of the training time determines the interval between records."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_gradient_norms_are_left_out_where_the_share_is_too_small(
 
 @pytest.mark.parametrize("total", [None, 100_000])
 def test_steps_of_a_fraction_of_a_millisecond_keep_to_the_allowance(total: int | None) -> None:
-    """What was measured of two small layers: steps of 0.3 ms, norms of 0.1, records of 3."""
+    """Measured on two small layers: steps of 0.3 ms, norms of 0.1, records of 3."""
     found = OverheadBudget(0.01, (Schedule(None, total),))
     found.begin_at(1)
     stretch = interval = records = norms = 0

@@ -19,7 +19,7 @@ STEPS = 12
 
 
 class Halving(Optimizer):
-    """An optimizer that nobody knows: it writes into the gradients."""
+    """An unknown optimizer: it writes into the gradients."""
 
     def __init__(self, parameters: Any) -> None:
         super().__init__(parameters, {"lr": 0.1})
@@ -41,7 +41,7 @@ def nesterov(parameters: Any) -> Optimizer:
     return SGD(parameters, lr=0.01, momentum=0.9, nesterov=True, foreach=True)
 
 
-@pytest.mark.filterwarnings("ignore:Adam Debug. Halving is not known here")
+@pytest.mark.filterwarnings("ignore:Adam Debug. Halving is not a known optimizer")
 @pytest.mark.parametrize("make", [nesterov, Halving])
 @pytest.mark.parametrize("closure", ["no closure", "positional", "keyword"])
 @pytest.mark.parametrize("sampled", [16_384, 256])
@@ -100,7 +100,7 @@ def test_a_wrapped_closure_gives_the_loss_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("every", [1, 5])
 def test_a_step_without_any_gradient_is_no_alarm(tmp_path: Path, every: int) -> None:
-    """Alternating losses, one half of a GAN, a batch that is left out."""
+    """Alternating losses, one side of a GAN, a skipped batch."""
     torch.manual_seed(0)
     model, target = nn.Linear(8, 8), torch.randn(8, 8)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)

@@ -1,4 +1,4 @@
-"""Tied weights that the optimizer was given twice: torch warns and trains, and we record."""
+"""Tied weights that the optimizer got twice: torch warns and trains, and they are recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A framework's training goes on where its callback cannot record: a warning says why."""
+"""If a framework's callback cannot record, training continues, and a warning says why."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import test_lightning
 import test_transformers
-from test_lightning import adamw, batches, make_module, trainer
+from lightning_trainings import adamw, batches, make_module, trainer
 from test_transformers import make_trainer
 
 from tb_adam_plugin.callback.lightning import AdamDebugLightningCallback
@@ -33,7 +33,7 @@ def train(folder: Path, *callbacks: Any) -> None:
 
 
 def warnings_of(start: Any, *arguments: Any) -> str:
-    """Train, and return all warnings: the frameworks have their own, too."""
+    """Train, and return all warnings, including those of the frameworks."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         start(*arguments)

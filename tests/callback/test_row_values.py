@@ -1,4 +1,4 @@
-"""The tables of row values, formulas and needs: what one of them has, all others have, too."""
+"""The tables of row values, formulas and needs are consistent with each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two callbacks of one process, one folder: each has a part of its own, and a restart goes on."""
+"""Two callbacks of one process in one folder: each has a separate part, and a restart continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two processes, one folder: each has a part of its own, and a dead one leaves its place."""
+"""Two processes in one folder: each has a separate part, and a dead one releases its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is read of a large parameter stands for the whole of it."""
+"""The sample of a large parameter is representative of it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_padding_stays_zero_when_blocks_share_memory() -> None:
 @pytest.mark.parametrize("most", [MOST, None])
 @pytest.mark.parametrize("kind", ["channels last", "transposed", "with gaps", "gradient differs"])
 def test_memory_order_does_not_mix_up_elements(kind: str, most: int | None) -> None:
-    """Weight, gradient and moments of one element land in one place, whatever their strides."""
+    """Weight, gradient and moments of one element go to one place, whatever their strides."""
     values = torch.arange(40 * 50 * 9, dtype=torch.float64).view(40, 50, 3, 3)
     parameter, other = {
         "channels last": (values.contiguous(memory_format=torch.channels_last),) * 2,

@@ -1,4 +1,4 @@
-"""How batches are saved: no more than they are, whole or not at all, within the room there is."""
+"""How batches are saved: without extra data, whole or not at all, within the available room."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_the_event_file_keeps_room_on_the_disk(
 ) -> None:
     usage = shutil._ntuple_diskusage(10**6, 10**6 - 8000, 8000)  # type: ignore[attr-defined]
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(OSError, match="is not written: 4,000 bytes of a disk with 8,000 free"):
+    with pytest.raises(OSError, match="was not written: 4,000 bytes, 8,000 are free"):
         save(tmp_path, torch.ones(1000))
     assert list((tmp_path / "batches").iterdir()) == []
 

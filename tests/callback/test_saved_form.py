@@ -1,4 +1,4 @@
-"""What saving a batch copies: next to nothing; and what is said where that cannot be."""
+"""Saving a batch copies next to nothing, or is refused with a message."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_tensor_counts_with_the_memory_that_it_has() -> None:
 
 
 def train(folder: Path, bad: dict[int, float], part: Any = None) -> Run:
-    """Train with a loss that is so many times as large at some steps."""
+    """Train with a loss that is scaled up at some steps."""
     torch.manual_seed(0)
     model = nn.Linear(4, 4)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -111,7 +111,7 @@ def test_a_batch_that_is_not_saved_is_told_of_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kept_batches, "MOST_BYTES", 100_000)
-    match = "the batch of step 25 is not saved: it takes more than what is left"
+    match = "the batch of step 25 was not saved: it exceeds the rest of the"
     with pytest.warns(UserWarning, match=match) as said:
         run = train(tmp_path / "large", {25: 1e4, 45: 1e5}, BIG)
     assert len(said) == 1
@@ -120,7 +120,7 @@ def test_a_batch_that_is_not_saved_is_told_of_once(
     assert (tmp_path / "expanded" / "adam_debug" / "batches" / "step_25.pt").exists()
     monkeypatch.setattr(saved_form, "MOST_COPIED", 1000)
     monkeypatch.setattr(kept_batches, "MOST_BYTES", 1 << 20)
-    with pytest.warns(UserWarning, match="is not saved: copies of it would take more") as said:
+    with pytest.warns(UserWarning, match="was not saved: saving it would copy more") as said:
         train(tmp_path / "gaps", {25: 1e4, 45: 1e5}, BIG[:, :, ::2])
     assert len(said) == 1
     assert not list((tmp_path / "gaps" / "adam_debug" / "batches").iterdir())
@@ -136,5 +136,5 @@ def test_a_finding_names_the_nearest_batch_that_was_saved(
     assert "Step 31 had" in spikes[0].text
     assert spikes[0].advice.endswith(
         "Look at the batch of step 31. It was not saved; the nearest saved one, of "
-        "step 28, is in batches/step_28.pt, beside the event file."
+        "step 28, is in batches/step_28.pt, next to the event file."
     )

@@ -41,7 +41,7 @@ def test_a_run_of_known_length_gets_at_least_a_hundred_records(total: int) -> No
     assert {2**n for n in range(10) if 2**n <= total} <= set(steps)
     if total <= 200:
         assert steps == list(range(1, total + 1))
-    # About as many as the budget reckons with.
+    # About as many as the budget assumes.
     wanted = intervals.choose(None, total).records(0, total)
     assert wanted - 1 <= len(steps) <= wanted + 12
 

@@ -1,4 +1,4 @@
-"""Sparse gradients are read as their dense ones would be, without making them dense."""
+"""Sparse gradients are read like the dense ones, without making them dense."""
 
 from __future__ import annotations
 

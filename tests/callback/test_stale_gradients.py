@@ -1,4 +1,4 @@
-"""What is left in .grad when the gradient of the next step comes."""
+"""What is left in .grad when the next step's gradient arrives."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Loop = Callable[[Two, torch.optim.Optimizer, int], None]
 def recorded(
     folder: Path, loop: Loop, model: Two | None = None, steps: int = STEPS
 ) -> list[float | None]:
-    """The ratio of each step; None where there is none."""
+    """The ratio of each step; None if there is none."""
     model = model or Two()
     optimizer = torch.optim.Adam(model.parameters())
     with AdamDebugCallback(model, optimizer, log_dir=folder, every_n_steps=2, on_error="raise"):
@@ -85,7 +85,7 @@ def accumulating(model: Two, optimizer: torch.optim.Optimizer, t: int) -> None:
 
 
 def adversarial(model: Two, optimizer: torch.optim.Optimizer, t: int) -> None:
-    """A discriminator, through which its opponent learns between its steps."""
+    """A discriminator through which its opponent learns between its steps."""
     for clear in (True, False):
         optimizer.zero_grad(set_to_none=clear)
         model(t).backward()

@@ -1,4 +1,4 @@
-"""The parts that a step is made with, each on its own."""
+"""The parts of a step, each tested separately."""
 
 from __future__ import annotations
 

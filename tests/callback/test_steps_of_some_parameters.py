@@ -1,4 +1,4 @@
-"""Subclasses that step some parameters otherwise: the formula counts for the others alone."""
+"""Subclasses that step some parameters differently: the formula only applies to the others."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class SomeTimes(torch.optim.Adam):
 
 
 class Own(torch.optim.Adam):
-    """Takes the steps of its base class, in code of its own."""
+    """Takes the steps of its base class, with its own code."""
 
     def step(self, closure: Any = None) -> Any:
         return super().step(closure)
@@ -172,7 +172,7 @@ def test_a_lower_learning_rate_of_half_precision_loses_all(kind: Any, tmp_path: 
 
 
 def times(count: Any, base: Any) -> Any:
-    """A subclass that takes each step so many times; it knows its momentum before the gradient."""
+    """A subclass that repeats each step; it knows its momentum before the gradient."""
 
     class Times(base):  # type: ignore[misc]
         calls = 0
@@ -204,7 +204,7 @@ def times(count: Any, base: Any) -> Any:
     "count", [lambda _: 1, lambda _: 2, lambda n: n % 2, lambda n: 1 + (n % 3 == 0)],
     ids=["once", "twice", "every second", "now and then twice"],
 )  # fmt: skip
-@pytest.mark.filterwarnings("ignore:.*(does not move|leaves out)")
+@pytest.mark.filterwarnings("ignore:.*(does not move|skips steps)")
 def test_momentum_before_the_step_is_right_or_not_known(count: Any, tmp_path: Path) -> None:
     run, optimizer = train(tmp_path, times(count, torch.optim.Adam))
     is_one = np.array([count(step) == 1 for step in run.steps])

@@ -1,4 +1,4 @@
-"""A step before anything has a gradient: no optimizer has a state then, and the run is recorded."""
+"""A step before anything has a gradient: no optimizer has a state yet, and the run is recorded."""
 
 from __future__ import annotations
 

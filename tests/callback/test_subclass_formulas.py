@@ -1,4 +1,4 @@
-"""Subclasses of known optimizers: the formula of the base class counts only where it fits."""
+"""Subclasses of known optimizers: the formula of the base class only applies if it fits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A loss that is no measure of progress, recorded as such."""
+"""A loss that does not measure progress, recorded as a surrogate."""
 
 from __future__ import annotations
 

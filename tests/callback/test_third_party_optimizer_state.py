@@ -1,4 +1,4 @@
-"""The adapters of other packages' optimizers against what those optimizers do."""
+"""The adapters of other packages' optimizers against those optimizers' behavior."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_a_gradient_that_the_step_overwrites_is_announced(run: Run) -> None:
         for overwritten, said in zip(step.overwritten, announced, strict=True):
             assert said or not overwritten
     overwrites = any(any(step.overwritten) for step in run.steps)
-    # A factor of 1 leaves it as it is; of an optimizer that is not known nobody can tell.
+    # A factor of 1 changes nothing; for an unknown optimizer it cannot be known.
     leaves = run.case.flags.get("max_grad_norm") == 0 or isinstance(run.adapter, MeasuredOnly)
     assert overwrites == any(announced) or leaves
 

@@ -1,4 +1,4 @@
-"""Training with the callback is the same, bit by bit."""
+"""Training with the callback is bit-identical to training without it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def scaler_loop(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
 
 
 def snapshot(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Everything that training leaves behind, in bytes."""
+    """Everything that training leaves behind, as bytes."""
     found: dict[str, Any] = {}
     for name, value in model.state_dict().items():
         found[f"model {name}"] = value

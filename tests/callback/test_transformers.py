@@ -1,6 +1,6 @@
 """The callback for the Trainer of transformers, in trainings by the Trainer itself.
 
-What it records is what the plain callback records of the same training written as a loop.
+It records the same as the plain callback does for the same training written as a loop.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tb_adam_plugin.callback.transformers import AdamDebugTrainerCallback
 
 transformers: Any = importlib.import_module("transformers")
 
-# What newer versions of torch tell the Trainer and Accelerate.
+# Warnings of newer versions of torch to the Trainer and Accelerate.
 pytestmark = [
     pytest.mark.filterwarnings(rf"ignore::{category}:{package}.*")
     for category in ("UserWarning", "DeprecationWarning", "FutureWarning")
@@ -137,7 +137,7 @@ def test_records_what_a_plain_loop_does(tmp_path: Path, precision: str, accumula
 
 
 def test_the_loss_is_that_of_the_trainer_not_of_the_model(tmp_path: Path) -> None:
-    """Of every step, while evaluations go on in between, and their losses are none of a step."""
+    """Every step's loss, with evaluations in between, whose losses do not belong to a step."""
     losses = []
 
     class Weighted(transformers.Trainer):  # type: ignore[misc]
@@ -166,7 +166,9 @@ def test_the_loss_is_that_of_the_trainer_not_of_the_model(tmp_path: Path) -> Non
 
 
 def test_what_reinforcement_learning_minimises_is_a_surrogate(tmp_path: Path) -> None:
-    """The trainers of trl have arguments of their own; what they minimise is no measure."""
+    """The trainers of trl have their own argument classes; their objective does not measure
+    progress.
+    """
     trainer = make_trainer(tmp_path, AdamDebugTrainerCallback(log_dir=tmp_path / "run"))
     trainer.args.__class__ = type("GRPOConfig", (transformers.TrainingArguments,), {})
     trainer.train()

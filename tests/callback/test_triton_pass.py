@@ -1,7 +1,7 @@
 """The Triton kernel against torch's operations, without a GPU.
 
-In Triton's interpreter, on tensors of the CPU: row values, histograms, statistics and the number of
-launches. And compiled for GPUs, which no interpreter does. How fast it is nobody knows.
+In Triton's interpreter, on CPU tensors: row values, histograms, statistics and the number of
+launches. And compiled for GPUs, which the interpreter does not do. Its speed is not measured.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ COUNTS = {name for name in NAMES if any(sign in name for sign in "=≠≈<")} | 
 
 
 def start(folder: Path, code: str, **environment: str) -> None:
-    """Run Python in a process of its own, which finds what this one finds."""
+    """Run Python in a separate process, with the same import path."""
     path = os.pathsep.join([str(Path(__file__).parents[1] / "helpers"), *filter(None, sys.path)])
     changed = {"PYTHONPATH": path, "TRITON_CACHE_DIR": str(folder), **environment}
     ended = subprocess.run(

@@ -1,4 +1,4 @@
-"""Where warnings are errors, and where processes fork, training goes on."""
+"""Training continues if warnings are errors, and if processes fork."""
 
 from __future__ import annotations
 

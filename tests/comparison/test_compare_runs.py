@@ -7,38 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from in_process import EXPERIMENT, PluginClient, files_of
+from swept_runs import LRS, train
 from tensorboard import errors
-from torch import nn
-from torch.nn.functional import cross_entropy
 
 from tb_adam_plugin import cli
-from tb_adam_plugin.callback import AdamDebugCallback
+from tb_adam_plugin.languages.sentences import say
+from tb_adam_plugin.reading.record_source import UnreadableError
+from tb_adam_plugin.reading.run_for_rules import StoredStatistics
 from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.serving import comparisons
 from tb_adam_plugin.serving.comparisons import Comparisons
 
 ROOT = Path(__file__).parents[2]
-LRS = {"1e-4": 1e-4, "1e-3": 1e-3, "1e-2": 1e-2}
-
-
-def train(folder: Path, lr: float, seed: int = 0, steps: int = 200) -> None:
-    """A small network learns the classes that another one draws."""
-    data = torch.Generator().manual_seed(1)
-    inputs = torch.randn(1024, 16, generator=data)
-    labels = (inputs @ torch.randn(16, 4, generator=data)).argmax(1)
-    torch.manual_seed(seed)
-    model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 4))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
-    with AdamDebugCallback(model, optimizer, log_dir=folder, every_n_steps=5) as debug:
-        for _ in range(steps):
-            chosen = torch.randint(len(inputs), (64,))
-            optimizer.zero_grad()
-            loss = cross_entropy(model(inputs[chosen]), labels[chosen])
-            loss.backward()
-            debug.record(loss=loss)
-            optimizer.step()
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +39,7 @@ def said(capsys: pytest.CaptureFixture[str], logs: Path, *arguments: str) -> str
 def test_a_sweep_says_which_value_won(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = said(capsys, logs, *(f"lr/{name}" for name in LRS))
     assert "lr 1e-4 1e-3 0.01" in found
-    assert "The best lr is 0.01. It is the largest that was tried: try a larger one." in found
+    assert "The best lr is 0.01. It is the largest value tried: try a larger one." in found
     assert "lr/1e-2 is better than lr/1e-4 from" in found
     assert "step 1: update / weight of" in found
 
@@ -67,7 +48,7 @@ def test_two_seeds_are_not_told_apart(logs: Path, capsys: pytest.CaptureFixture[
     found = said(capsys, logs, "1e-3", "other")
     assert "initial weights RMS 0." in found
     assert "no difference beyond noise at the end." in found
-    assert "No statistic differs beyond what it varies by itself" in found
+    assert "no statistic differs by more than its own variation" in found
 
 
 def test_without_names_all_runs_are_compared(
@@ -83,9 +64,9 @@ def test_without_names_all_runs_are_compared(
 @pytest.mark.parametrize(
     ("names", "reason"),
     [
-        (["nowhere", "other"], "no run nowhere; there is: lr/1e-2"),
-        (["other"], "two runs or more can be compared"),
-        (["other", "seeds/other"], "two runs or more can be compared"),
+        (["nowhere", "other"], "no run nowhere; runs: lr/1e-2"),
+        (["other"], "comparing needs at least two runs"),
+        (["other", "seeds/other"], "comparing needs at least two runs"),
     ],
 )
 def test_names_that_do_not_fit_are_refused(
@@ -102,7 +83,9 @@ def test_a_name_that_may_be_several_runs_is_refused(
         train(tmp_path / folder / "run", 1e-3, steps=2)
     arguments = ["compare", "run", "a/run", "--logdir", str(tmp_path), "--lang", "en"]
     assert cli.main(arguments) == 2
-    assert "run may be a/run, b/run: name it in full" in capsys.readouterr().err
+    assert (
+        "run is ambiguous, it matches a/run, b/run: give the full name" in capsys.readouterr().err
+    )
 
 
 def same_shape(example: Any, found: Any, where: str) -> None:
@@ -130,6 +113,11 @@ def test_the_route_answers_as_documented(logs: Path) -> None:
     found = json.loads(answer.data)
     same_shape(example, found, "compare")
     assert [run["run"] for run in found["runs"]] == runs
+    (setting,) = found["settings"]
+    assert (setting["name"], setting["numbers"]) == ("lr", [1e-4, 1e-3, 0.01])
+    same = {setting["name"]: setting["value"] for setting in found["same"]}
+    assert (same["optimizer"], same["eps"], same["steps"]) == ("AdamW", "1e-8", "200")
+    assert "lr" not in same
     assert found["pairs"][0]["text"].startswith("lr/1e-2 is better than lr/1e-4 from ")
     assert client.get("compare", run=[*runs, "nowhere"]).status_code == 404
     assert client.get("compare", run=runs[0]).status_code == 400
@@ -145,7 +133,7 @@ def test_a_comparison_is_kept_until_something_new_is_logged(
     source: Any = files_of(tmp_path)
     kept = Comparisons(Store(source))
     runs = ("a/adam_debug", "b/adam_debug")
-    first, ids = kept.get(EXPERIMENT, runs)
+    first, ids, _ = kept.get(EXPERIMENT, runs)
     assert ids == dict(zip("ab", runs, strict=True))
     assert kept.get(EXPERIMENT, runs)[0] is first
     train(tmp_path / "a", 1e-3, steps=9)
@@ -156,3 +144,30 @@ def test_a_comparison_is_kept_until_something_new_is_logged(
     assert len(kept._kept) == 1
     with pytest.raises(errors.InvalidArgumentError, match="2 to 50 runs, got 51"):
         kept.get(EXPERIMENT, ["a/adam_debug"] * 51)
+
+
+def test_a_run_that_cannot_be_read_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in "abc":
+        train(tmp_path / folder, 1e-3, steps=6)
+    client = PluginClient(tmp_path, files=True)
+    runs = [f"{name}/adam_debug" for name in "abc"]
+    read = StoredStatistics.__getitem__
+    broken = {"b"}
+
+    def fail_for_some(statistics: StoredStatistics, name: str) -> Any:
+        if statistics._run[0] in broken:
+            raise UnreadableError(say("An event file cannot be read: {error}", error="gone"))
+        return read(statistics, name)
+
+    monkeypatch.setattr(StoredStatistics, "__getitem__", fail_for_some)
+    found = json.loads(client.get("compare", run=runs, lang="zh").data)
+    assert [run["run"] for run in found["runs"]] == ["a/adam_debug", "c/adam_debug"]
+    (left_out,) = found["left_out"]
+    assert left_out["run"] == "b/adam_debug"
+    assert left_out["text"].startswith("无法读取")
+    assert client.get("compare", run=runs[:2]).status_code == 503
+    broken.clear()
+    found = json.loads(client.get("compare", run=runs).data)
+    assert (len(found["runs"]), found["left_out"]) == (3, [])

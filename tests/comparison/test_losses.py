@@ -1,4 +1,4 @@
-"""Which of two runs did better: known answers, and the noise of seeds, which is no answer."""
+"""Which of two runs did better: known answers, and seed noise, which must give none."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_runs_are_compared_as_far_as_all_of_them_go() -> None:
 
 
 def test_the_spread_of_the_same_settings_is_noise() -> None:
-    """Repeats that end far apart make what looks like a difference none."""
+    """Repeats that end far apart turn an apparent difference into noise."""
     runs = {
         "a": losses(fall(60, 0.2), 1),
         "b": losses(fall(60, 0.3), 2),
@@ -177,7 +177,7 @@ def test_without_a_loss_nothing_is_said_of_it(name: str) -> None:
     assert verdict(found.pairs[0], found) == ""
     assert about_losses(found).startswith("Fewer than two of these runs have a loss")
     lacking = next(loss for loss in found.losses if loss.run == name)
-    assert about_loss(lacking) == "no loss was recorded: debug.record(loss=loss)"
+    assert about_loss(lacking) == "no loss was recorded: call debug.record(loss=loss)"
 
 
 def test_a_surrogate_loss_is_not_compared() -> None:

@@ -1,4 +1,4 @@
-"""In which tensors two runs part first, beyond what these vary by themselves."""
+"""In which tensors two runs part first, beyond the tensors' own variation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from tb_adam_plugin.comparison.words import about_parting, about_partings
 def test_equal_runs_do_not_part() -> None:
     assert partings(changed(), changed()) == []
     found = compare({"a": changed(), "b": changed()})
-    assert about_partings(found.pairs[0]).startswith("No statistic differs")
+    assert about_partings(found.pairs[0]).startswith(
+        "At common recorded steps no statistic differs"
+    )
 
 
 def test_the_first_step_and_the_tensors_are_found() -> None:

@@ -1,4 +1,4 @@
-"""What is advised: whatever a run holds, no value is 0, in the wrong direction or absurd."""
+"""Advice: whatever a run contains, no value is 0, in the wrong direction or absurd."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is found in real recordings does not depend on how densely a run was recorded."""
+"""Findings in real recordings do not depend on how densely a run was recorded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RUNS = (
 
 
 def alarms(diagnosis: Diagnosis) -> dict[str, str]:
-    """The alarms that are no consequence of others, by rule; and how bad each one is."""
+    """The alarms that are not consequences of others, by rule, with their severity."""
     return {
         finding.rule: finding.severity
         for finding in reversed(diagnosis.findings)

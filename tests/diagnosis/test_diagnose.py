@@ -1,4 +1,4 @@
-"""The engine: stretches, growing runs, and data that are anything but clean."""
+"""The engine: stretches, growing runs, and dirty data."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_worst_severity_is_that_of_an_error() -> None:
 
 
 def first_records(run: RecordedRun, records: int) -> RecordedRun:
-    """The run as it was when it had so many records."""
+    """The run as it was with this many records."""
     last = run.step[records - 1]
     known = run.every_step["step"] <= last
     return replace(

@@ -1,4 +1,4 @@
-"""Schedules, checkpoints and loss scales of real training, used as meant and otherwise."""
+"""Schedules, checkpoints and loss scales of real training, used correctly and incorrectly."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_one_cycle_schedule_is_to_be_stepped_at_every_step(tmp_path: Path, eve
     finding = found["lr_far_below_schedule"]
     assert finding.severity == "warning"
     assert "of the 3e-3" in finding.text
-    assert "stands still for 50 steps" in finding.advice
+    assert "stays constant for 50 steps" in finding.advice
 
 
 @pytest.mark.parametrize("per_step", [True, False])

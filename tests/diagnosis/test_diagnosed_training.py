@@ -1,4 +1,4 @@
-"""Faults planted in real training, recorded by the callback, found in what it wrote."""
+"""Faults planted in real training, recorded by the callback, and found in its recording."""
 
 from __future__ import annotations
 

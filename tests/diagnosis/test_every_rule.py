@@ -1,4 +1,4 @@
-"""Every rule finds what it is for, and nothing on healthy runs and on runs that just miss it."""
+"""Every rule finds its fault, and nothing in healthy runs and in runs that just miss it."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_what_is_planted_is_found(rule: str) -> None:
 
 @pytest.mark.parametrize("rule", PLANTED)
 def test_a_rule_without_its_condition_finds_nothing(rule: str) -> None:
-    """What the others say is no substitute: each planted fault needs its own rule."""
+    """Other findings are no substitute: each planted fault needs its own rule."""
     without_condition = [replace(r, condition=lambda _: None) if r.id == rule else r for r in RULES]
     diagnosis = diagnose(changed(*PLANTED[rule]), rules=without_condition)
     assert rule not in {finding.rule for finding in diagnosis.findings}

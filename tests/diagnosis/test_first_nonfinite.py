@@ -1,4 +1,4 @@
-"""What was not finite first, and where it began."""
+"""What became non-finite first, and where it began."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def rising_norm(to: float) -> Change:
 def test_only_a_norm_that_grew_before_asks_for_clipping(
     spikes: int, factor: float, grew: bool
 ) -> None:
-    """Single large norms, of which there were some before, are no growth."""
+    """Single large norms that also occurred before are not growth."""
 
     def norms(steps: Any) -> Any:
         usual = np.where(steps % 17 == 0, 1 + 9.0 * spikes, 1.0)
@@ -76,7 +76,7 @@ def test_gradients_are_first_where_loss_and_weights_are_finite(at: int, value: f
     assert set(finding.parameters) == set(UPSTREAM)
     assert f"Gradients of 7 of 12 tensors are NaN or infinite at step {at}, while" in finding.text
     assert "and the weights are finite" in finding.text
-    assert "layers.2.weight and layers.2.bias are the last ones" in finding.text
+    assert "layers.2.weight and layers.2.bias are the last of these" in finding.text
     assert "computed from layers.2.weight and layers.2.bias" in finding.advice
     assert "eps inside" in finding.advice
     assert "lr" not in finding.advice
@@ -102,7 +102,7 @@ def test_gradients_of_a_loss_that_has_blown_up_are_too_large() -> None:
 
 def test_a_tensor_alone_has_it_from_nowhere_else() -> None:
     finding = nonfinite(*bad_gradients(200, NAN, ["layers.3.weight"]))
-    assert "layers.3.weight is the only one: it began at this tensor itself" in finding.text
+    assert "layers.3.weight is the only one: it began there" in finding.text
     assert (
         "computed from layers.3.weight alone, such as its norm, and at what writes"
         in finding.advice
@@ -129,8 +129,8 @@ def test_a_loss_is_first_where_it_is_not_finite_itself(value: float) -> None:
     finding = nonfinite(*bad_gradients(200), *bad_loss)
     kind = "NaN" if np.isnan(value) else "infinite"
     assert (
-        f"The loss of step 200 is {kind}, before any weight is; gradients are not finite either"
-        in finding.text
+        f"The loss of step 200 is {kind}, while all weights are still finite; gradients "
+        "are not finite either" in finding.text
     )
     assert finding.advice.startswith(
         "First look at the batch of step 200 and at the data: the gradient norm had not grown"
@@ -147,7 +147,7 @@ def test_a_loss_is_first_where_it_is_not_finite_itself(value: float) -> None:
     assert "keep_batch" not in kept.advice
     alone = nonfinite(*bad_loss)  # gradients are zero, say
     assert (alone.first_step, alone.parameters) == (200, ())
-    assert f"is {kind}, before any weight is. From" in alone.text
+    assert f"is {kind}, while all weights are still finite. From" in alone.text
     first = nonfinite(column("loss", value), column("loss_is_nan", float(np.isnan(value))))
     assert first.advice.startswith("First look at the inputs, the initial weights")
 
@@ -172,7 +172,7 @@ def test_weights_are_first_where_a_step_begins_with_them() -> None:
     ]
     finding = nonfinite(*bad)
     assert finding.text.startswith("The weights of head.weight are NaN or infinite when step 200")
-    assert "The step before made them so." in finding.text
+    assert "begins: the previous step caused it." in finding.text
     assert "try lr 3e-4 instead of 1e-3" in finding.advice
     at_once = nonfinite(statistic("nonfinite_count", 9.0), statistic("weight_rms", NAN))
     assert "The step before" not in at_once.text
@@ -246,6 +246,6 @@ def test_a_loss_that_is_nan_is_told_from_none(tmp_path: Path) -> None:
     (finding,) = trained(
         tmp_path, Branched(1e-8), lambda t, loss: loss + (math.nan if t > 17 else 0.0)
     )
-    # A sum does not change the gradients, so that nothing else is wrong.
+    # A sum does not change the gradients, so nothing else is wrong.
     assert (finding.first_step, finding.last_step) == (18, 40)
-    assert "The loss of step 18 is NaN, before any weight is. From" in finding.text
+    assert "The loss of step 18 is NaN, while all weights are still finite. From" in finding.text

@@ -1,4 +1,4 @@
-"""An embedding of which only some rows are to be trained, in a model that is frozen."""
+"""An embedding in a frozen model, with only some rows to be trained."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Model(nn.Module):
 def severities(
     folder: Path, weight_decay: float, *, in_turn: bool = False, frozen: bool = True
 ) -> list[str]:
-    """How bad it is said to be.
+    """Return the severity of the finding.
 
     Args:
-        folder: Of the run.
-        weight_decay: Of AdamW.
-        in_turn: Whether each row is used now and then, rather than one always.
+        folder: Folder of the run.
+        weight_decay: AdamW's weight decay.
+        in_turn: Whether each row is used occasionally, rather than one always.
         frozen: Whether nothing else is trained.
     """
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""What is said of losses that are not finite: all of them, or one of two."""
+"""Findings about losses that are not finite: all of them, or one of two."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_surrogate_that_is_not_finite_is_told_beside_a_loss_that_is(value: flo
     assert finding.first_step == 200
     kind = "NaN" if np.isnan(value) else "infinite"
     assert finding.text.startswith(
-        f"The surrogate loss of step 200 is {kind}, before any weight is"
+        f"The surrogate loss of step 200 is {kind}, while all weights are still finite"
     )
 
 

@@ -1,4 +1,4 @@
-"""What max_overhead left out is said in one sentence, wherever the findings are read."""
+"""One sentence tells what max_overhead left out, wherever the findings are read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tb_adam_plugin.run_data import load_runs
 
 @pytest.fixture(autouse=True)
 def recording_may_take_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more than a minute, so that only what a test says is left out."""
+    """At most a minute, so only what a test sets is left out."""
     monkeypatch.setattr(overhead, "ALLOWANCE_SECONDS", 60.0)
 
 
@@ -45,12 +45,12 @@ def test_the_sentence_names_the_steps_the_intervals_and_the_option() -> None:
     run = recorded([2.0] * 2 + [8.0] * 20 + [4.0] * 2, [2.0] * 22 + [4.0] * 2, 0.01)
     assert thinned_records(run) == (
         "4 records instead of about 12, fewer from step 3 to 22: more would "
-        "have cost more than 1 % of the training time and the 10 seconds granted before that "
-        "counts, part of which is kept for later steps. To get more, "
+        "have exceeded 1 % of the training time and the 10 seconds allowed before that applies, "
+        "part of which is reserved for later steps. To get more, "
         "give AdamDebugCallback max_overhead=0.05, or 1 for no limit."
     )
     until_now = thinned_records(recorded([1, 4, 4, 4, 4], [1, 1, 1, 1, 2], 0.5))
-    assert "fewer from step 2 on: more would have cost more than 50 % of" in until_now
+    assert "fewer from step 2 on: more would have exceeded 50 % of" in until_now
     assert until_now.endswith("give AdamDebugCallback max_overhead=1, which means no limit.")
 
 

@@ -1,4 +1,4 @@
-"""Findings are said in Chinese as a whole, with the same numbers, and spaced as Chinese is."""
+"""Findings are fully translated to Chinese, with the same numbers, and correct spacing."""
 
 from __future__ import annotations
 

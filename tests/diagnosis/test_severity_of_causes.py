@@ -1,4 +1,4 @@
-"""Which finding becomes as severe as its consequence: a rule's alarm rather than its question."""
+"""Which finding takes the severity of its consequence: a rule's alarm rather than its question."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small trainings whose rows have no gradient for one reason or another, recorded and diagnosed."""
+"""Small trainings whose rows lack a gradient for various reasons, recorded and diagnosed."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Words(nn.Module):
 
 
 def texts(words: int, exponent: float) -> Loss:
-    """Texts in which the n-th word comes as often as n to the power of -exponent."""
+    """Texts in which the n-th word occurs in proportion to n to the power of -exponent."""
     share = np.arange(1, words + 1) ** -exponent
 
     def loss(model: nn.Module, step: int) -> Tensor:
@@ -106,7 +106,7 @@ class Experts(nn.Module):
 
 
 class Quantized(nn.Module):
-    """An autoencoder through a codebook, of which all entries beyond some are far away."""
+    """An autoencoder with a codebook, most of whose entries are far away."""
 
     def __init__(self, entries: int, near: int, *, is_bare: bool = False) -> None:
         super().__init__()

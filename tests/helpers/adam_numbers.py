@@ -25,7 +25,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "filter": (8, 3, 5, 5),
     "scalar": (),
 }
-# Both kinds of group, so that no number of one group can pass for that of the other.
+# The groups differ in all numbers, so a number of one cannot pass for that of the other.
 FIRST = Hyperparameters(lr=3e-3, beta1=0.9, beta2=0.99, eps=1e-6)
 SECOND = Hyperparameters(lr=1e-2, beta1=0.8, beta2=0.999, eps=1e-4)
 GROUP = {"matrix": FIRST, "vector": SECOND, "filter": FIRST, "scalar": SECOND}
@@ -117,7 +117,7 @@ def train(
 
 
 def loss_of(step: int) -> float:
-    """Any number, as training goes on with the gradients that it is given."""
+    """An arbitrary number: training continues with the gradients that it is given."""
     return -0.3 / step
 
 
@@ -137,20 +137,20 @@ def check(
         )
         for step, ideal in enumerate(reference, 1):
             recorded = run.of(step, name)
-            # What the step really did, to the last bit of the weights.
+            # The actual effect of the step, to the last bit of the weights.
             applied = replace(
                 ideal, weight_before=weights[name][step - 1], weight=weights[name][step]
             )
             compare(recorded, applied, OF_UPDATE, tolerance / 10)
-            # What it should have done. Decay and update each round a float32 weight by half an
-            # ulp, at most 2^-24 of it.
+            # The intended effect. Decay and update each round a float32 weight by half an ulp, at
+            # most 2^-24 of it.
             update = reference_adam.rms(ideal.weight - ideal.weight_before)
             rounding = 2 * 2**-24 * np.abs(ideal.weight).max() / update
             compare(recorded, ideal, OF_UPDATE - ROUNDED, tolerance + rounding)
             compare(recorded, ideal, recorded.keys() - OF_UPDATE, tolerance)
 
 
-# What the rounding of a weight decides: a tiny update may be lost, and the largest one be rounded.
+# Dominated by the rounding of a weight: a tiny update may be lost, and the largest one be rounded.
 ROUNDED = {
     "unchanged_fraction", "update_absmax", "lost_update_fraction", "update_rounding_error"
 }  # fmt: skip
@@ -164,9 +164,9 @@ def compare(recorded: dict[str, float], step: Step, names: Iterable[str], tolera
     assert recorded.keys() == expected.keys() == schema.STATISTIC_BY_NAME.keys()
     for name in names:
         relative, absolute = tolerance, 3 * tolerance if name in COSINES else 1e-30
-        if name == "update_rounding_error":  # a difference of what is nearly equal
+        if name == "update_rounding_error":  # a difference of nearly equal numbers
             relative, absolute = 0.1, 1e-6
-        if name == "second_moment_flicker":  # v before is what is left of v without this gradient
+        if name == "second_moment_flicker":  # v before is v without this gradient's share
             relative = 10 * tolerance
         assert recorded[name] == pytest.approx(
             expected[name], rel=relative, abs=absolute, nan_ok=True

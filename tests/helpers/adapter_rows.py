@@ -1,4 +1,4 @@
-"""What an adapter says of a step, element by element, without the callback around it."""
+"""An adapter's result for a step, element by element, without the callback."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def requested_updates(
     """The update of each parameter by the adapter's formula, float64, in the optimizer's order.
 
     Args:
-        adapter: After the step; its ``before_step`` was called before it.
-        before: The weights before it.
-        gradients: What the step consumed; by default what the parameters hold.
+        adapter: The adapter after the step; its ``before_step`` was called before it.
+        before: The weights before the step.
+        gradients: The gradients that the step consumed; by default the parameters' current ones.
         moments_before: exp_avg and exp_avg_sq before the step, for an adapter that rounds them
             after it; None for a parameter's first step.
 

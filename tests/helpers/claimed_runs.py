@@ -31,7 +31,7 @@ LOCKS = pytest.mark.skipif(sys.platform == "win32", reason="no POSIX locks")
 
 
 class Trained:
-    """A model of a width, its optimizer and its callback."""
+    """A model with a given width, its optimizer and its callback."""
 
     def __init__(self, width: int, **options: Any) -> None:
         torch.manual_seed(width)
@@ -52,7 +52,7 @@ class Trained:
             self.optimizer.step()
 
     def check(self, run: Run, name: str) -> None:
-        """Check that a run is of this model, and of every step of it."""
+        """Check that a run is of this model, and has every step."""
         assert run.name == name
         width = self.model[0].out_features
         assert [p.shape for p in run.parameters] == [(width, 4), (width,), (1, width), (1,)]

@@ -16,7 +16,7 @@ Failure = Callable[[], Exception]
 
 
 class Run:
-    """One weight in training, and what it would be without a callback."""
+    """One weight in training, and its value without a callback."""
 
     def __init__(self, folder: Path, elements: int = 2000, **options: Any) -> None:
         self.weight = nn.Parameter(torch.ones(elements))
@@ -44,7 +44,7 @@ class Run:
 
 
 def fail_while(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, condition: Any) -> None:
-    """Make a method raise what ``condition(self)`` returns, if anything."""
+    """Make a method raise the result of ``condition(self)``, if any."""
     original = getattr(owner, name)
 
     def method(self: Any, *arguments: Any, **named: Any) -> Any:

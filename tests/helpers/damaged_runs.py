@@ -1,4 +1,4 @@
-"""Runs as they lie on disks after years: restarts, other layouts, clocks set back, torn ends."""
+"""Runs as found on disks after years: restarts, other layouts, clocks set back, torn ends."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def training(
 
 
 def file_head(*, marked: bool) -> bytes:
-    """The first record of a file, with the mark of the callback or without it."""
+    """The first record of a file, with or without the callback's mark."""
     first = event_pb2.Event(wall_time=START, file_version="brain.Event:2")
     if marked:
         first.source_metadata.writer = schema.WRITER
@@ -99,7 +99,7 @@ def write_part(
 
 
 def write_odd_run(source: random.Random, folder: Path) -> None:
-    """Write a run, in one of the ways in which there are any."""
+    """Write a run with a random oddity."""
     kind = source.choice(("own folder", "own folder", "shared", "ranks", "two models"))
     if kind == "shared":
         write_part(source, folder, MODELS[:2])

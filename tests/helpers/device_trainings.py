@@ -1,4 +1,4 @@
-"""A network, and a mode that refuses tensors on a device that nobody named."""
+"""A network, and a mode that refuses tensors on an implicit device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 CALLBACK = Path(__file__).parents[2] / "callback"
 # These train networks of their own.
-DEMONSTRATIONS = "demo"  # a folder whose tensors are those of trainings of its own
+DEMONSTRATIONS = "demo"  # a folder that trains its own networks
 FACTORIES = {
     "arange", "as_tensor", "asarray", "empty", "empty_strided", "eye", "full", "linspace",
     "logspace", "normal", "ones", "rand", "randint", "randn", "randperm", "scalar_tensor",
@@ -24,7 +24,7 @@ FACTORIES = {
 
 
 class NamesDevices(TorchFunctionMode):
-    """Refuses calls of the callback that make a tensor wherever the default device is."""
+    """Refuses calls of the callback that create a tensor on the default device."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -51,7 +51,7 @@ def network() -> nn.Module:
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """Most optimizers have something to say."""
+    """Most optimizers cause warnings."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning)
         yield

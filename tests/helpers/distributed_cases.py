@@ -28,7 +28,7 @@ class Net(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(30)
         self.wide = nn.Linear(30, 201)  # more elements than are read
-        self.narrow = nn.Linear(201, 3)  # on 4 ranks one of them has no row
+        self.narrow = nn.Linear(201, 3)  # on 4 ranks one has no row
         self.scale = nn.Parameter(torch.ones(1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,20 +48,20 @@ def batch(step: int) -> Tensor:
 
 
 def backward(model: nn.Module, step: int) -> None:
-    """The same batch in each process, so that the mean of their gradients is each one."""
+    """The same batch in each process, so the mean of their gradients is each one's."""
     loss = model(batch(step)).float().square().mean()
     (loss * (1000.0 if step == JUMP else 1.0)).backward()
 
 
 def backward_in_half_precision(model: nn.Module, step: int) -> None:
-    """What ``fully_shard`` with a mixed precision policy computes, in a single process."""
+    """The result of ``fully_shard`` with a mixed precision policy, in a single process."""
     half = {name: p.bfloat16() for name, p in model.named_parameters()}
     out: Tensor = torch.func.functional_call(model, half, (batch(step).bfloat16(),))
     out.float().square().mean().backward()
 
 
 def given_gradients(model: nn.Module, step: int) -> None:
-    """Gradients that are the same bits however the parameters are spread."""
+    """Gradients that are bit-identical for any distribution of the parameters."""
     from torch.distributed.tensor import DTensor, Partial
 
     generator = torch.Generator().manual_seed(step)
@@ -85,7 +85,7 @@ def given_gradients(model: nn.Module, step: int) -> None:
 
 
 def cut(whole: Tensor, mesh: Any, placements: Any) -> Tensor:
-    """Return this process's part, cut across the last axis of the mesh first, as data are."""
+    """Return this process's part, cut across the last axis of the mesh first, like data."""
     for axis in reversed(range(mesh.ndim)):
         if placements[axis].is_replicate():
             continue
@@ -106,7 +106,7 @@ def nesterov(parameters: Any) -> torch.optim.Optimizer:
 
 @dataclass(frozen=True)
 class Training:
-    """One training, however its parameters are spread."""
+    """One training, for any distribution of its parameters."""
 
     optimizer: Optimizers = field(default_factory=adamw)
     backward: Callable[[nn.Module, int], None] = backward
@@ -122,9 +122,9 @@ class Training:
         recorded: nn.Module | None = None,
         delay: int = 0,
     ) -> AdamDebugCallback | None:
-        """Train, and record into a folder if one is given."""
+        """Train, and record to a folder if one is given."""
         with pytest.MonkeyPatch.context() as patch:
-            # So that rows can be idle at the last of a few records.
+            # So rows can be idle at the last of a few records.
             patch.setattr(row_ages, "LEAST_STEPS", WINDOW)
             patch.setattr(row_ages, "LEAST_RECORDS", WINDOW)
             return self._run(model, optimizer, folder, recorded, delay)

@@ -1,8 +1,8 @@
-"""What one process of several does.
+"""One of several processes.
 
-Started as a script, this is one process of several: ``distributed_worker.py RANK RANKS FOLDER``. It
-goes through all cases of that number of processes; each leaves in FOLDER what was recorded, and a
-JSON file of each rank with what it warned of and what was found.
+Run as a script, this is one of several processes: ``distributed_worker.py RANK RANKS FOLDER``. It
+runs all cases of that number of processes; each leaves its recording in FOLDER, and a JSON file per
+rank with its warnings and results.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Worker:
         self.found: dict[str, dict[str, Any]] = {}
 
     def case(self, name: str, run: Callable[[Path], dict[str, Any] | None]) -> None:
-        """Run one case, and keep what it warned of."""
+        """Run one case, and keep its warnings."""
         start = time.monotonic()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -67,7 +67,7 @@ class Worker:
             dist.barrier()
 
     def sharded(self, name: str, training: str, make: Callable[[], nn.Module]) -> None:
-        """A training of shards whose records are to be those of a single process."""
+        """A training of shards whose records must equal those of a single process."""
 
         def run(folder: Path) -> dict[str, Any]:
             model = make()
@@ -99,7 +99,7 @@ class Worker:
         return {}
 
     def unwrapped(self, folder: Path) -> None:
-        """The callback gets the module that is wrapped, and does not see the wrapper."""
+        """The callback gets the wrapped module, and does not see the wrapper."""
         model = make_model()
         wrapped = nn.parallel.DistributedDataParallel(model)
         ADAMW.run(wrapped, ADAMW.optimizer(model.parameters()), folder, recorded=model)
@@ -141,7 +141,7 @@ class Worker:
     def failing(
         self, part: str, at: int = 4, delay: int = 0, **options: Any
     ) -> Callable[[Path], dict[str, Any]]:
-        """Something fails on the last rank alone, at one step."""
+        """Something fails on the last rank only, at one step."""
 
         def run(folder: Path) -> dict[str, Any]:
             model = fsdp2()
@@ -176,13 +176,13 @@ class Worker:
         return run
 
     def delayed(self, folder: Path) -> None:
-        """What is said is heard later, as on a device."""
+        """Messages are received later, as on a device."""
         model = fsdp2()
         t = TRAININGS["jump"]
         t.run(model, t.optimizer(model.parameters()), folder, delay=4)
 
     def over_budget(self, folder: Path) -> dict[str, Any]:
-        """Records take more than they may, as the rank that writes finds."""
+        """Records take longer than allowed, as measured by the writing rank."""
         model = fsdp2()
         t = Training(options={"max_overhead": 1e-9})
         allowance, overhead.ALLOWANCE_SECONDS = overhead.ALLOWANCE_SECONDS, 0.0
@@ -203,7 +203,7 @@ class Worker:
         ADAMW.run(model, ADAMW.optimizer(parameters), folder)
 
     def full_disk(self, folder: Path) -> dict[str, Any]:
-        """Only the rank that writes meets it."""
+        """Only the writing rank meets it."""
         model = fsdp2()
         optimizer = ADAMW.optimizer(model.parameters())
         debug = AdamDebugCallback(model, optimizer, log_dir=folder, every_n_steps=1)
@@ -222,7 +222,7 @@ class Worker:
         return {"enabled": enabled}
 
     def pipeline(self, folder: Path) -> None:
-        """Each process has layers of its own."""
+        """Each process has its own layers."""
         torch.manual_seed(0)
         stages = [nn.Linear(8, 6), nn.Linear(6, 2)]
         stage = nn.ModuleDict({f"stage{self.rank}": stages[self.rank]})
@@ -235,7 +235,7 @@ class Worker:
                 optimizer.step()
 
     def without_group(self, folder: Path) -> dict[str, Any]:
-        """The process group goes before training ends."""
+        """The process group is destroyed before training ends."""
         model = fsdp2()
         optimizer = GIVEN.optimizer(model.parameters())
         debug = AdamDebugCallback(model, optimizer, log_dir=folder, every_n_steps=1)
@@ -301,7 +301,7 @@ class _FailingSchedule(Schedule):
 
 
 class _Failing(AdamState):
-    """Fails at one step, in the way that is asked for."""
+    """Fails at one step, in the requested way."""
 
     def __init__(self, optimizer: Any, part: str, at: int, model: nn.Module) -> None:
         super().__init__(optimizer)
@@ -316,7 +316,7 @@ class _Failing(AdamState):
             raise MemoryError
 
     def options(self, group: Any) -> Any:
-        # Asked for at the begin of each recorded step, before the state is read.
+        # Called at the start of each recorded step, before the state is read.
         if self._calls == self._at - 1 and self._part == "options":
             raise RuntimeError("the options cannot be read")
         return super().options(group)
@@ -350,7 +350,7 @@ def _digest(values: list[Any]) -> str:
 
 
 def run_documented_program(folder: Path) -> None:
-    """Run the program of the page about it, under the environment that a launcher gives."""
+    """Run the program from the documentation, with the environment variables of a launcher."""
     page = Path(__file__).parents[2] / "docs/distributed.md"
     (program,) = re.findall(
         r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL

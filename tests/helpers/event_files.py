@@ -1,7 +1,7 @@
-"""Event files made by hand, record by record, without any code of the training side.
+"""Event files written by hand, record by record, without any code of the training side.
 
-So that the reading side is tested against the format itself, and with data that the callback would
-never write.
+This tests the reading side against the format itself, and with data that the callback would never
+write.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def make_layout(
     quantities: Sequence[schema.Quantity] = schema.QUANTITIES[:2],
     elements: int = 8,
 ) -> Layout:
-    """A layout whose parameters, of ``elements`` elements each, all are in the first group."""
+    """A layout whose parameters, of ``elements`` elements each, are all in the first group."""
     return Layout(
         tuple(Parameter(name, (elements,), "float32", elements, 0) for name in names),
         tuple(
@@ -51,13 +51,13 @@ def make_layout(
 
 
 def statistics_of(layout: Layout, step: int, seed: int = 0) -> npt.NDArray[np.float32]:
-    """Made-up statistics of a step, float32 ``[parameters, statistics]``."""
+    """Synthetic statistics of a step, float32 ``[parameters, statistics]``."""
     shape = (len(layout.parameters), len(layout.statistics))
     return np.random.default_rng([seed, step]).lognormal(-7, 1, shape).astype(np.float32)
 
 
 def counts_of(layout: Layout, step: int) -> schema.Counts:
-    """Histograms of made-up values, ``[parameters, quantities, BINS + len(SPECIAL)]``."""
+    """Histograms of synthetic values, ``[parameters, quantities, BINS + len(SPECIAL)]``."""
     random = np.random.default_rng([1, step])
     return np.array(
         [
@@ -126,7 +126,7 @@ def write_events(folder: Path, events: Iterable[bytes], name: str = "1") -> Path
 def write_run(
     folder: Path, steps: Iterable[int], layout: Layout | None = None, *, histograms: bool = False
 ) -> Layout:
-    """Write a run that logs every step given, and return its layout."""
+    """Write a run that logs the given steps, and return its layout."""
     layout = layout or make_layout()
     write_events(folder, (event(t, step_tensors(layout, t, histograms=histograms)) for t in steps))
     return layout

@@ -32,7 +32,7 @@ def events_of(path: Path) -> list[Any]:
 
 
 def steps_in(folder: Path) -> list[int]:
-    """The steps of our statistics in the event files of a folder, in order of the files' names."""
+    """The steps of our statistics in a folder's event files, in the order of the file names."""
     return [
         event.step
         for path in sorted(folder.glob("events.out.tfevents.*"))
@@ -42,7 +42,7 @@ def steps_in(folder: Path) -> list[int]:
 
 
 def run_python(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a script that has what ``PRELUDE`` imports, and ``folder``."""
+    """Run a script with the imports of ``PRELUDE``, and ``folder``."""
     return subprocess.run(
         [sys.executable, "-c", PRELUDE + textwrap.dedent(script), *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -65,5 +65,5 @@ folder = Path(sys.argv[1])
 
 
 def writer_threads(others: Collection[threading.Thread] = ()) -> list[threading.Thread]:
-    """The threads that write event files, without others that were there before."""
+    """The threads that write event files, except those that existed before."""
     return [t for t in threading.enumerate() if t.name == "adam-debug-writer" and t not in others]

@@ -1,8 +1,8 @@
-"""Stand-ins for the fused Adams of Apex and DeepSpeed, whose packages build only beside CUDA.
+"""Stand-ins for the fused Adams of Apex and DeepSpeed, whose packages only build with CUDA.
 
-They bear the module and class names of the real ones and keep the same state in the same places;
-the arithmetic is that of the kernels, in plain PyTorch. Nothing here shows that a released version
-still does so.
+They have the module and class names of the real ones and keep the same state in the same places;
+the arithmetic is that of the kernels, in plain PyTorch. They do not prove that a released version
+still works like this.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _FusedAdam(torch.optim.Optimizer):
         self.adam_w_mode = 1 if adam_w_mode else 0
 
     def _counted(self, group: dict[str, Any], parameters: list[Tensor]) -> list[int]:
-        """Count a step of a group; the step that each parameter's bias correction uses."""
+        """Count a step of a group; return the step used by each parameter's bias correction."""
         raise NotImplementedError
 
     @torch.no_grad()
@@ -77,7 +77,7 @@ class ApexFusedAdam(_FusedAdam):
 
 
 class DeepSpeedFusedAdam(_FusedAdam):
-    """deepspeed.ops.adam.FusedAdam: only the last parameter's count moves, for all of a group."""
+    """deepspeed.ops.adam.FusedAdam: only the last parameter's count advances, for its group."""
 
     def _counted(self, group: dict[str, Any], parameters: list[Tensor]) -> list[int]:
         group.setdefault("step", 0)
@@ -91,7 +91,7 @@ class DeepSpeedFusedAdam(_FusedAdam):
 
 
 class DeepSpeedCPUAdam(_FusedAdam):
-    """deepspeed.ops.adam.DeepSpeedCPUAdam: every parameter counts."""
+    """deepspeed.ops.adam.DeepSpeedCPUAdam: every parameter has its own count."""
 
     def _counted(self, group: dict[str, Any], parameters: list[Tensor]) -> list[int]:
         for p in parameters:

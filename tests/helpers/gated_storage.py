@@ -11,7 +11,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 
 class GatedFileSystem(MemoryFileSystem):  # type: ignore[misc]
-    """Files in memory, behind a gate that the test opens and closes, and that may be broken."""
+    """In-memory files behind a gate that the test opens and closes, and that may be broken."""
 
     protocol = "gated"
     store: dict[str, Any] = {}  # noqa: RUF012  as the class it extends

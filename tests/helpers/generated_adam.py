@@ -1,4 +1,4 @@
-"""AdamW in NumPy on made-up gradients, with all numbers that are logged of it."""
+"""AdamW in NumPy on synthetic gradients, with all numbers that are logged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tb_adam_plugin import schema
 from tb_adam_plugin.schema import Parameter
 
 BETA1, BETA2, EPS, WEIGHT_DECAY = 0.9, 0.999, 1e-8, 0.1
-SPIKE = 30.0  # the factor that ``spike_at`` puts on the gradients of a step
+SPIKE = 30.0  # the factor of ``spike_at`` on a step's gradients
 
 Array = npt.NDArray[np.float64]
 
@@ -63,18 +63,18 @@ class Adam:
         self.update = self.w - self._before
 
     def loss(self) -> float:
-        """Distance from the target, as a cross-entropy would look; without what is NaN."""
+        """Distance from the target, scaled like a cross-entropy; without NaN."""
         distance = np.where(self._mask, (self.w - self._target) / self._scale, np.nan)
         return float(0.3 + 20 * np.nanmean(distance**2) + 0.02 * self._random.normal())
 
     def gradient_norms(self) -> Array:
-        """Of each parameter, over all elements: those read stand for the others."""
+        """Norm of each parameter, over all elements, extrapolated from those that are read."""
         elements = np.array([p.elements for p in self._layout.parameters])
         norms: Array = np.sqrt(self._mean(self.g.astype(np.float64) ** 2) * elements)
         return norms
 
     def gradient_norm(self) -> float:
-        """Over all parameters."""
+        """Norm over all parameters."""
         return float(np.sqrt((self.gradient_norms() ** 2).sum()))
 
     def hyperparameters(self, lr: float) -> Array:
@@ -147,11 +147,11 @@ class Adam:
             "epsilon_10_fraction": self._mean(root < 10 * EPS),
             "zero_second_moment_fraction": self._mean(self.v == 0),
             "zero_gradient_fraction": self._mean(g == 0),
-            "dead_row_fraction": self._mean(g == 0),  # of rows of one element
-            "idle_row_fraction": np.full(len(w), np.nan),  # of a vector
+            "dead_row_fraction": self._mean(g == 0),  # for rows of one element
+            "idle_row_fraction": np.full(len(w), np.nan),  # for a vector
             "unchanged_fraction": self._mean(update == 0),
             "lost_update_fraction": self._mean((update == 0) & (m != 0)) / self._mean(m != 0),
-            # Of a weight whose last bit is rounded.
+            # For a weight whose last bit is rounded.
             "update_rounding_error": 2**-25 * self._rms(before) / self._rms(update),
             "update_slope": np.ones(len(w)),
             "second_moment_frozen_fraction": np.zeros(len(w)),
@@ -164,7 +164,7 @@ class Adam:
             "update_weight_cosine": _cosine(update, before),
             "state_step": np.full(len(w), t, dtype=float),
             "nonfinite_count": np.sum([~np.isfinite(x) for x in parts], axis=(0, 2), dtype=float),
-            # Of an RMS of independent normal elements.
+            # For an RMS of independent normal elements.
             "update_rms_standard_error": np.sqrt(unread / (2 * self._read[:, 0])),
         }
 

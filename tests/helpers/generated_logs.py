@@ -1,9 +1,9 @@
-"""Realistic log folders without training: AdamW runs in NumPy on made-up gradients.
+"""Realistic log folders without training: AdamW runs in NumPy on synthetic gradients.
 
-Every number that is logged is taken from one simulated optimizer, so that statistics, histograms,
-hyperparameters and the rows of all steps agree with each other as those of a real run do. What is
-made up is the model (names and shapes of a GPT or a CNN) and its gradients (a noisy pull towards a
-hidden target). ``python tests/helpers/generated_logs.py FOLDER`` writes runs to look at.
+All logged numbers come from one simulated optimizer, so statistics, histograms, hyperparameters and
+the rows of all steps agree as in a real run. The model (names and shapes of a GPT or a CNN) and its
+gradients (a noisy pull towards a hidden target) are synthetic. ``python
+tests/helpers/generated_logs.py FOLDER`` writes runs to look at.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ COLUMNS = Columns((*schema.STEP_COLUMNS, "loss"))
 
 
 class Step(NamedTuple):
-    """What is known of one step.
+    """The data of one step.
 
     Attributes:
-        step: Its number.
-        row: Of every step, float64 ``[columns]``.
-        statistics: float32 ``[parameters, statistics]``, if it is logged.
-        hyperparameters: float64 ``[groups, columns]``, if it is logged.
+        step: The step number.
+        row: The row of every step, float64 ``[columns]``.
+        statistics: float32 ``[parameters, statistics]``, if logged.
+        hyperparameters: float64 ``[groups, columns]``, if logged.
         counts: int64 ``[parameters, quantities, BINS + len(SPECIAL)]``, if it has histograms.
-        norms: Of the gradients, float64 ``[parameters]``.
+        norms: Gradient norms, float64 ``[parameters]``.
     """
 
     step: int
@@ -74,8 +74,8 @@ def write_run(folder: Path, run: Run | None = None, *, loss_writer: bool = True)
     """Write a run as the callback does, into ``folder/adam_debug``.
 
     Args:
-        folder: The run's own folder, as given to a callback as ``log_dir``.
-        run: What to simulate.
+        folder: The run's folder, as passed to a callback as ``log_dir``.
+        run: The run to simulate.
         loss_writer: Whether ``folder`` itself gets ``loss/train``, as from a SummaryWriter.
     """
     run = run or Run()
@@ -115,12 +115,12 @@ def write_run(folder: Path, run: Run | None = None, *, loss_writer: bool = True)
 
 
 def wall_time(step: int) -> float:
-    """When a step ended, seconds since the epoch."""
+    """End of a step, seconds since the epoch."""
     return START + SECONDS_A_STEP * step
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write four runs that look different into the folder given."""
+    """Write four different runs to the given folder."""
     folder = Path(arguments[0])
     for name, run in {
         "gpt-lr3e-4": Run(steps=1000, parameters=76),

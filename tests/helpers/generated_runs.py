@@ -1,4 +1,4 @@
-"""What a run without training is made of: a model's names and shapes, steps, faults."""
+"""The settings of a simulated run: a model's names and shapes, steps, faults."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ class Run:
     """What to simulate.
 
     Attributes:
-        architecture: Whose names and shapes.
-        parameters: How many parameter tensors; the model gets as many blocks as that takes.
+        architecture: Determines names and shapes.
+        parameters: Number of parameter tensors; the model gets as many blocks as needed.
         steps: The last optimizer step.
-        every: Logged are the steps 1, 2, 4 … 32 and the multiples of this.
+        every: Steps 1, 2, 4 … 32 and the multiples of this are logged.
         histogram_every: Histograms are logged at step 1 and at the logged multiples of this.
-        seed: Runs of other seeds have other gradients.
-        lr: At the end of the warmup, which takes a tenth of the run. A cosine to lr / 10 follows.
-        elements_read: Larger tensors are sampled at so many elements.
-        spike_at: A step whose gradients are ``SPIKE`` times as large.
-        spike_in: The one parameter that the spike is in; of all by default.
+        seed: Seed of the gradients.
+        lr: Learning rate at the end of the warmup, which takes a tenth of the run. A cosine to lr /
+            10 follows.
+        elements_read: Larger tensors are sampled at this many elements.
+        spike_at: A step whose gradients are multiplied by ``SPIKE``.
+        spike_in: The only parameter with the spike; all by default.
         nan_at: A step from which on a part of the last parameter's gradient is NaN.
         follow_spike: Whether the gradient norms before the spike are logged, and the 16 steps after
             it in full, as the callback does.
@@ -48,7 +49,7 @@ class Run:
 
     @property
     def layout(self) -> Layout:
-        """The parameters; the second is one that no gradient reaches."""
+        """The parameters; the second one never gets a gradient."""
         shapes = _gpt(self.parameters) if self.architecture == "gpt" else _cnn(self.parameters)
         parameters = [
             Parameter(

@@ -1,8 +1,8 @@
-"""One made-up step and its exact bytes, as they are kept for every version of the format.
+"""One synthetic step and its exact bytes, stored for every version of the format.
 
-``python tests/helpers/golden_format.py`` writes the file of the version that ``schema`` now has.
-Bytes that changed are another format: raise ``schema.VERSION`` first, unless no release wrote the
-old ones. Files of older versions stay as they are, and readable.
+``python tests/helpers/golden_format.py`` writes the file of the current ``schema`` version. Changed
+bytes mean another format: raise ``schema.VERSION`` first, unless no release wrote the old ones.
+Files of older versions stay as they are, and readable.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STEP = 1_234
 WALL_TIME = 1_700_000_000.25
 SCALARS = {"adam_debug/lr": 0.5}
 
-# Nothing here follows from what the schema lists today: new statistics change no stored bytes.
+# Independent of the schema's current catalogue: new statistics do not change stored bytes.
 LAYOUT = Layout(
     (
         Parameter("encoder.weight", (64, 3, 3, 3), "bfloat16", 512, 0),
@@ -57,11 +57,11 @@ STEPS = np.array([[1_233, 1_700_000_000, 0.75, 2.5], [1_234, WALL_TIME, np.nan, 
 
 
 class Golden(NamedTuple):
-    """What is stored of a version.
+    """The stored data of a version.
 
     Attributes:
-        tensors: The summaries of the step; of histograms the tensor is a block.
-        record: The whole event as a record of an event file, its blocks those of ``tensors``.
+        tensors: The summaries of the step; for histograms the tensor is a block.
+        record: The whole event as a record of an event file, with the blocks of ``tensors``.
     """
 
     tensors: tuple[TaggedTensor, ...]
@@ -79,7 +79,7 @@ def counts() -> schema.Counts:
 
 
 def encode_tensors() -> tuple[TaggedTensor, ...]:
-    """Return the summaries of the step as the schema writes them now."""
+    """Return the summaries of the step as the current schema writes them."""
     return (
         schema.statistics_tensor(LAYOUT, STATISTICS),
         schema.hyperparameters_tensor(LAYOUT, HYPERPARAMETERS, HYPERPARAMETER_COLUMNS),
@@ -89,18 +89,18 @@ def encode_tensors() -> tuple[TaggedTensor, ...]:
 
 
 def encode_record(tensors: Sequence[TaggedTensor]) -> bytes:
-    """Return the record of the step as the event log writes it now."""
+    """Return the record of the step as the current event log writes it."""
     with tempfile.TemporaryDirectory() as folder:
         log = EventLog(folder)
         log.write(STEP, WALL_TIME, tensors, SCALARS)
         log.close()
         content = Path(log.location).read_bytes()
     first_length = int.from_bytes(content[:8], "little")
-    return content[8 + 4 + first_length + 4 :]  # after the record that every event file begins with
+    return content[8 + 4 + first_length + 4 :]  # after the record that starts every event file
 
 
 def unpacked(tagged: TaggedTensor) -> bytes:
-    """The bytes of a tensor, those of a block decompressed: builds of zlib compress differently."""
+    """The bytes of a tensor, decompressed for blocks: builds of zlib compress differently."""
     data = tagged.tensor.tobytes()
     if not tagged.tag.startswith(f"{schema.PLUGIN_NAME}/histograms/"):
         return data
@@ -108,12 +108,12 @@ def unpacked(tagged: TaggedTensor) -> bytes:
 
 
 def path_of(version: int) -> Path:
-    """Where a version's bytes are kept."""
+    """Return the path of a version's bytes."""
     return FOLDER / f"version_{version}.json"
 
 
 def read(version: int) -> Golden:
-    """Return what is stored of a version."""
+    """Return the stored data of a version."""
     fields = json.loads(path_of(version).read_text(encoding="utf-8"))
     tensors = tuple(
         TaggedTensor(
@@ -127,7 +127,7 @@ def read(version: int) -> Golden:
 
 
 def write() -> Path:
-    """Store the bytes of the version that the schema now has."""
+    """Store the bytes of the current schema version."""
     tensors = encode_tensors()
     fields = {
         "tensors": [

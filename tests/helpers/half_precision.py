@@ -1,4 +1,4 @@
-"""Tensors in half precision, in the types in which optimizers store them."""
+"""Tensors in half precision, in the types that optimizers use for storage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHAPES: tuple[tuple[int, ...], ...] = (
     (70, 30, 3, 3), (2, 70_000), (20_000, 1),
 )  # fmt: skip
 HALVES = (torch.bfloat16, torch.float16)
-# The torch.dtype of weight and gradient, and those in which the moments are stored.
+# The types of weight and gradient, and the storage types of the two moments.
 Types = tuple[torch.dtype, torch.dtype, torch.dtype]
 TYPES: dict[str, Types] = {
     "bfloat16": (torch.bfloat16,) * 3,
@@ -28,7 +28,7 @@ TYPES: dict[str, Types] = {
 
 
 def levels() -> range:
-    """Indices of all instruction sets of this processor; of one, where there is no kernel."""
+    """Indices of all instruction sets of this processor; just one if there is no kernel."""
     kernel = loading.find_kernel()
     return range(1 if kernel is None else len(kernel.LEVELS))
 

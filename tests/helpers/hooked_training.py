@@ -1,4 +1,4 @@
-"""Small trainings that are watched, and what their steps really changed."""
+"""Small recorded trainings, and the actual changes of their steps."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def rms(tensor: Tensor) -> float:
 
 
 class Weights:
-    """The weights of a model, to see what a step really changed."""
+    """The weights of a model, to measure a step's actual change."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
@@ -48,7 +48,7 @@ class Weights:
         return {name: p.detach().clone() for name, p in self._model.named_parameters()}
 
     def check_update(self, run: RecordedRun, step: int) -> None:
-        """Compare what was recorded with what changed since the last call."""
+        """Compare the recorded update with the change since the last call."""
         before, self._before = self._before, self._copy()
         for name, weight in self._before.items():
             expected = rms(weight - before[name])

@@ -1,4 +1,4 @@
-"""The plugin within the test's own process, on TensorBoard's Python loader."""
+"""The plugin within the test's own process, with TensorBoard's Python loader."""
 
 from __future__ import annotations
 
@@ -44,32 +44,32 @@ def read_folder(folder: Path, kept: int = 5000) -> Any:
 
 
 def files_of(folder: Path) -> RecordSource:
-    """Return a log directory as it is read directly."""
+    """Return a log directory that is read directly."""
     roots = LogRoots.of_folder(folder)
     return FileSource(roots, FileScalars(roots))
 
 
 def provider_of(folder: Path) -> RecordSource:
-    """Return a log directory as TensorBoard's Python loader has it."""
+    """Return a log directory as loaded by TensorBoard's Python loader."""
     return ProviderSource(read_folder(folder))
 
 
 class PluginClient:
-    """Asks the plugin as the tab does, without a server.
+    """Sends requests to the plugin like the tab, without a server.
 
     Attributes:
-        reads_files: Whether the plugin reads files itself where nothing else is said.
+        reads_files: Whether the plugin reads files itself by default.
     """
 
     reads_files = False
 
     def __init__(self, folder: Path, provider: Any = None, *, files: bool | None = None) -> None:
-        """Load a log directory, by TensorBoard's Python loader unless there is a provider.
+        """Load a log directory, with TensorBoard's Python loader unless there is a provider.
 
         Args:
             folder: The log directory.
             provider: A data provider.
-            files: Whether the plugin knows where the files are, and reads them itself.
+            files: Whether the plugin knows the files' location, and reads them itself.
         """
         self.provider = read_folder(folder) if provider is None else provider
         flags = SimpleNamespace(logdir=str(folder), logdir_spec="", grpc_data_provider="")
@@ -84,15 +84,15 @@ class PluginClient:
         self._client = Client(application.TensorBoardWSGI([plugin]))
 
     def get(self, route: str, **query: str | int | list[str]) -> TestResponse:
-        """Ask a route."""
+        """Request a route."""
         return self._client.get(PREFIX + route, query_string=query)
 
     def open(self, path: str, method: str = "GET") -> TestResponse:
-        """Ask for an exact path and query."""
+        """Request an exact path and query."""
         return self._client.open(PREFIX + path, method=method)
 
     def json(self, route: str) -> Any:
-        """Ask a JSON route that must succeed."""
+        """Request a JSON route that must succeed."""
         answer = self.get(route)
         assert answer.status_code == 200, answer.text
         return json.loads(answer.data)
@@ -100,7 +100,7 @@ class PluginClient:
     def packed(
         self, route: str, **query: str | int | list[str]
     ) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
-        """Ask a packed route that must succeed."""
+        """Request a packed route that must succeed."""
         answer = self.get(route, **query)
         assert answer.status_code == 200, answer.text
         assert answer.mimetype == "application/octet-stream"

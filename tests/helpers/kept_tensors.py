@@ -40,7 +40,7 @@ def _parts(tensor: Tensor) -> list[Tensor]:
 
 
 class Complex(nn.Module):
-    """A parameter of complex numbers that is sampled, and one that is not."""
+    """A sampled and an unsampled parameter of complex numbers."""
 
     def __init__(self) -> None:
         super().__init__()

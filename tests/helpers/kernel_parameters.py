@@ -1,4 +1,4 @@
-"""Parameters of all shapes for the kernel in C."""
+"""Parameters of all shapes for the C kernel."""
 
 from __future__ import annotations
 

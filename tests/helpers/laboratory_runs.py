@@ -1,4 +1,4 @@
-"""Cases of the laboratory of planted faults, and what is said of made-up runs."""
+"""Cases of the laboratory of planted faults, and diagnoses of synthetic runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TUNING, REPORTING = cases_of("tuning"), cases_of("reporting")
 
 @pytest.fixture(autouse=True)
 def one_core() -> Iterator[None]:
-    """As the laboratory trains: threads cost more than they bring in so small networks."""
+    """Train as the laboratory does: for such small networks, threads cost more than they bring."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

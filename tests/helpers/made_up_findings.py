@@ -1,4 +1,4 @@
-"""Findings as the server answers them."""
+"""Synthetic findings, in the form of the server's answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""torch's optimizers with their flags, and what the adapter of each should find in its state."""
+"""torch's optimizers with their flags, and what each one's adapter should find in its state."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class OptimizerCase:
 
     Attributes:
         kind: Name of the class in ``torch.optim``.
-        flags: What is not the default.
-        second_group: In what the second half of the parameters differs; None where there can be
-            only one group.
-        exp_avg: Key of the tensor in the state that is the first moment, or None.
-        exp_avg_sq: Key of the tensor that the second moment is made of, or None.
-        others: Keys of further tensors.
-        decays: Moments for which ``decay · before + weight · added`` is what a step makes of them.
+        flags: Non-default flags.
+        second_group: Flags that differ in the second half of the parameters; None if there can only
+            be one group.
+        exp_avg: Key of the state tensor that is the first moment, or None.
+        exp_avg_sq: Key of the tensor from which the second moment is computed, or None.
+        others: Keys of other tensors.
+        decays: Moments that a step updates as ``decay · before + weight · added``.
         update_is_known: Whether the update of each element follows from the state.
-        shapes: Of parameters that suit the optimizer.
+        shapes: Suitable parameter shapes.
         gradients: ``dense`` or ``sparse``.
-        needs_closure: Whether ``step`` must be given a closure.
+        needs_closure: Whether ``step`` requires a closure.
         state_from_start: Whether there is a state before the first step.
     """
 
@@ -48,7 +48,7 @@ class OptimizerCase:
 
     @property
     def name(self) -> str:
-        """Class and flags, as ``SGD momentum=0.9 nesterov``."""
+        """Class and flags, such as ``SGD momentum=0.9 nesterov``."""
         sparse = ["sparse gradients"] if self.gradients == "sparse" else []
         return " ".join([self.kind, *map(_text, self.flags, self.flags.values()), *sparse])
 
@@ -58,7 +58,7 @@ class OptimizerCase:
         return not self.flags.get("differentiable")
 
     def build(self, parameters: Sequence[Tensor]) -> Optimizer:
-        """Make the optimizer, with two groups where it can have them."""
+        """Make the optimizer, with two groups if it supports them."""
         make = getattr(torch.optim, self.kind)
         flags = copy.deepcopy(dict(self.flags))
         if self.second_group is None:
@@ -95,7 +95,7 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 def _with_variants(
     flags: list[dict[str, Any]], variants: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Add the ways to compute the same: each to the plainest and to the fullest of ``flags``."""
+    """Add the implementation variants: each to the simplest and to the fullest of ``flags``."""
     fullest = max(flags, key=len)
     ends = [flags[0]] if fullest == flags[0] else [flags[0], fullest]
     return [*flags, *({**end, **variant} for end in ends for variant in variants)]
@@ -103,7 +103,7 @@ def _with_variants(
 
 def _adam() -> Iterator[OptimizerCase]:
     for kind in ("Adam", "AdamW"):
-        # AdamW decays by default, so that a decay of 0 is a choice there.
+        # AdamW decays by default, so a decay of 0 is a variant there.
         flags = [
             {**f, **({"weight_decay": 0} if kind == "AdamW" and "weight_decay" not in f else {})}
             for f in _every(weight_decay=_DECAY, amsgrad=_MAXIMIZE, maximize=_MAXIMIZE)
@@ -187,7 +187,7 @@ def _second_moments_only() -> Iterator[OptimizerCase]:
     second = {"lr": 0.05, "beta2_decay": -0.5, "eps": (1e-4, 1e-2), "d": 2.0, "weight_decay": 0.3}
     flags = _every(weight_decay=_DECAY, maximize=_MAXIMIZE, foreach=_MAXIMIZE)
     for f in [*flags, _TENSOR_LR]:
-        # Not said here: the second moment, of which a test computes its own.
+        # Without the second moment, which a test computes itself.
         yield OptimizerCase("Adafactor", f, second, update_is_known=False)
 
 

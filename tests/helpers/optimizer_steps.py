@@ -1,4 +1,4 @@
-"""Steps of an optimizer, with all that its adapter said before and after them."""
+"""Steps of an optimizer, with the adapter's results before and after them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every optimizer with every flag, trained with the callback and without it, and compared."""
+"""Every optimizer with every flag, trained with and without the callback, and compared."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tb_adam_plugin.callback.optimizer_state.base import OptimizerState
 from tb_adam_plugin.callback.optimizer_state.parameter_state import read
 from tb_adam_plugin.callback.optimizer_state.registry import adapter_for
 
-# Of the float64 weights of torch's optimizers; a package that computes in float32 says its own.
+# For the float64 weights of torch's optimizers; packages that compute in float32 have their own.
 _TOLERANCE = 1e-6
 
 Step = Callable[[int], None]
@@ -33,13 +33,13 @@ class Trial:
     """One optimizer with some flags.
 
     Attributes:
-        package: Where it comes from.
+        package: Its package.
         optimizer: Name of the class.
-        flags: What is not the default, as text.
+        flags: Non-default flags, as text.
         prepare: Makes parameters, the optimizer and a function that takes a numbered step.
         tolerance: How far the requested update may be from the applied one, relative to its norm;
-            None where no formula is known.
-        dtype: Of the parameters.
+            None if the formula is unknown.
+        dtype: Type of the parameters.
         steps: How many steps to take.
     """
 
@@ -57,7 +57,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training left: weights before the first step and after each, all bytes at the end."""
+    """The result of a training: weights before and after each step, and all bytes at the end."""
 
     weights: list[list[Tensor]]
     end: list[Any]
@@ -65,7 +65,7 @@ class Outcome:
 
 
 def run(trial: Trial, log_dir: Path | None) -> Outcome:
-    """Train, with the callback where a folder is given."""
+    """Train, with the callback if a folder is given."""
     with _default_dtype(trial.dtype):
         torch.manual_seed(0)
         parameters, optimizer, step = trial.prepare()
@@ -91,7 +91,7 @@ def run(trial: Trial, log_dir: Path | None) -> Outcome:
 
 
 def check(trial: Trial, log_dir: Path) -> None:
-    """Assert all that the table in docs/optimizer-tests.md says of a trial."""
+    """Assert everything that the table in docs/optimizer-tests.md claims about a trial."""
     plain, watched = run(trial, None), run(trial, log_dir)
     assert watched.end == plain.end, "training is not the same, bit by bit"
 
@@ -102,7 +102,7 @@ def check(trial: Trial, log_dir: Path) -> None:
     for i, (parameter, group) in enumerate(zip(final, owners, strict=True)):
         name = f"p{i}"
         for step in range(1, trial.steps + 1):
-            # The update is that of the training without the callback.
+            # The update of the training without the callback.
             change = (plain.weights[step][i].double() - plain.weights[step - 1][i].double()).numpy()
             row = recorded.of(step, name)
             true_rms = float(np.sqrt(np.mean(change**2)))
@@ -192,9 +192,10 @@ def _of_package(case: third_party_cases.Case) -> Trial:
     package = f"{case.package} (stand-in)" if case.stand_in else case.package
     tolerance = case.tolerance
     if tolerance is not None:
-        # Theirs is of the largest element, without the rounding of a float32 weight.
+        # The package's tolerance is relative to the largest element, without rounding of a float32
+        # weight.
         tolerance = max(_TOLERANCE, 30 * tolerance) + (1e-4 if case.dtype == torch.float32 else 0)
-    # A rectified optimizer begins with steps of another kind.
+    # A rectified optimizer starts with steps of another kind.
     steps = 8 if case.flags.get("rectify") else 4
     return Trial(package, case.name, flags, prepare, tolerance, case.dtype, steps)
 
@@ -224,7 +225,7 @@ def _state(optimizer: Optimizer) -> list[Any]:
 
 
 def _as_bytes(value: Any) -> Any:
-    """Replace every tensor in nested containers by what it holds, to the last bit."""
+    """Replace every tensor in nested containers by its content, to the last bit."""
     if hasattr(value, "dequantize") and isinstance(value, Tensor) and type(value) is not Tensor:
         value = value.dequantize() if not isinstance(value, nn.Parameter) else value
     if isinstance(value, Tensor):
@@ -241,7 +242,7 @@ def _as_bytes(value: Any) -> Any:
 
 @contextmanager
 def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """Let optimizers keep their own numbers as exactly as the parameters."""
+    """Make optimizers keep their own numbers in the parameters' precision."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype if dtype == torch.float64 else torch.float32)
     try:

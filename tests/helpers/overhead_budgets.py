@@ -11,7 +11,7 @@ from tb_adam_plugin.callback.schedule.overhead import OverheadBudget
 
 @pytest.fixture(autouse=True)
 def recording_may_take_any_time() -> None:
-    """Here it may not."""
+    """Not here."""
 
 
 _AFTER_ALLOWANCE = 2000
@@ -26,7 +26,7 @@ def budget(
     total: int | None = None,
     after: int = _AFTER_ALLOWANCE,
 ) -> OverheadBudget:
-    """A budget that has seen some steps, by default until nothing is left of the allowance."""
+    """A budget that has seen some steps, by default until the allowance is used up."""
     found = OverheadBudget(share, (Schedule(every, total),))
     found.begin_at(1)
     for number in range(1, after + 1):

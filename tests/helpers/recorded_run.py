@@ -1,4 +1,4 @@
-"""What a callback recorded, read back from its event file by TensorBoard's own reader."""
+"""A callback's recording, read back from its event file by TensorBoard's own reader."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class RecordedRun:
 
 
 def read_run(folder: Path, part: str = schema.RUN_FOLDER) -> RecordedRun:
-    """Read what a callback with ``log_dir=folder`` wrote."""
+    """Read the recording of a callback with ``log_dir=folder``."""
     events = EventAccumulator(str(folder / part), size_guidance={"tensors": 0, "scalars": 0})
     events.Reload()
     run = RecordedRun()

@@ -39,8 +39,8 @@ class Step:
     exp_avg_before: Array
     exp_avg: Array
     exp_avg_sq: Array  # the average itself
-    second_before: Array  # what the denominator was made of, one step ago
-    second: Array  # what the denominator is made of
+    second_before: Array  # what the denominator was computed from, one step ago
+    second: Array  # what the denominator is computed from
 
 
 def run_adam(weight: Array, gradients: list[Array], h: Hyperparameters) -> list[Step]:
@@ -66,7 +66,7 @@ def run_adam(weight: Array, gradients: list[Array], h: Hyperparameters) -> list[
 
 
 def statistics(s: Step, loss: float) -> dict[str, float]:
-    """Every column of the statistics, by definition; for parameters of which all is read."""
+    """Every column of the statistics, by definition, for parameters that are read whole."""
     h, t = s.h, s.t
     update = s.weight - s.weight_before
     g = s.averaged_gradient
@@ -120,7 +120,7 @@ def statistics(s: Step, loss: float) -> dict[str, float]:
             "zero_second_moment_fraction": float(np.mean(s.second == 0)),
             "zero_gradient_fraction": float(np.mean(s.gradient == 0)),
             "dead_row_fraction": float(np.mean(~rows.any(axis=1))),
-            "idle_row_fraction": float("nan"),  # of fewer than 16 records
+            "idle_row_fraction": float("nan"),  # there are fewer than 16 records
             "unchanged_fraction": float(np.mean(update == 0)),
             "lost_update_fraction": float(np.mean(update[moves] == 0)),
             "update_rounding_error": norm(update - requested) / norm(requested),

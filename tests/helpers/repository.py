@@ -1,4 +1,4 @@
-"""The files of the repository that tests look into."""
+"""The files of the repository that tests inspect."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def named(path: Path) -> str:
 
 OWN_SCRIPTS = [path for path in SCRIPTS if not named(path).startswith("vendor/")]
 
-# All modules in Python and JavaScript, each once: the package has links to two of the folders.
+# All modules in Python and JavaScript, each once: the package links to two of the folders.
 MODULES = [
     ROOT / "setup.py",
     *PLUGIN,

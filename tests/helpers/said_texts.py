@@ -1,4 +1,4 @@
-"""The texts that the plugin's code says, as catalogues translate them."""
+"""The translatable texts in the plugin's code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def templates_in(path: Path) -> Iterator[tuple[str, bool]]:
 
 
 def betweens_in(path: Path) -> Iterator[str]:
-    """Yield what every ``joined()`` puts between texts."""
+    """Yield the separator of every ``joined()``."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
             continue
@@ -33,7 +33,7 @@ def betweens_in(path: Path) -> Iterator[str]:
 
 
 def of_the_callback() -> set[str]:
-    """What the side of training writes down in English, and the plugin shows in every language."""
+    """English texts that the training side stores, and the plugin shows in every language."""
     texts = set(THEMES)
     for demonstrations in THEMES.values():
         texts |= {text for shown in demonstrations for text in (shown.title, shown.change)}

@@ -1,4 +1,4 @@
-"""Compare two recorded runs number by number."""
+"""Compares two recorded runs number by number."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from recorded_run import RecordedRun, read_run
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-# What depends on when and where a run took place.
+# Columns that depend on when and where a run took place.
 _OF_THE_MACHINE = ("wall_time", "callback_milliseconds")
 
 
 def assert_same_records(
     folder: Path, plain_folder: Path, *, prefix: str = "", within: float = 0.0
 ) -> RecordedRun:
-    """Assert that a framework's run holds what that of a plain loop does, and return it.
+    """Assert that a framework's run equals that of a plain loop, and return it.
 
     Args:
-        folder: Of the framework's run.
-        plain_folder: Of the other one.
-        prefix: What the framework's module puts before the names of the parameters.
-        within: Relative difference of a loss and a norm before clipping, which may be computed in
-            another order.
+        folder: Folder of the framework's run.
+        plain_folder: Folder of the other run.
+        prefix: Prefix of the parameter names in the framework's module.
+        within: Relative tolerance of a loss and a norm before clipping, whose order of computation
+            may differ.
     """
     run, plain = read_run(folder), read_run(plain_folder)
     names = [prefix + p.name for p in plain.layout.parameters]
@@ -36,7 +36,7 @@ def assert_same_records(
         for name in row.keys() - set(_OF_THE_MACHINE):
             tolerance = within if name in ("loss", "gradient_norm_before_clip") else 0.0
             np.testing.assert_allclose(run.steps[step][name], row[name], rtol=tolerance)
-    elasticity = run.layout.statistics.index("elasticity")  # is made of the loss
+    elasticity = run.layout.statistics.index("elasticity")  # depends on the loss
     assert list(run.statistics) == list(plain.statistics)
     for step, rows in plain.statistics.items():
         for column, name in enumerate(run.layout.statistics):
@@ -50,7 +50,7 @@ def assert_same_records(
 
 
 def trained(model: nn.Module, *optimizers: Optimizer) -> Mapping[str, Any]:
-    """Weights and optimizer state after training, as bytes to be compared bit by bit."""
+    """Weights and optimizer state after training, as bytes for a bitwise comparison."""
     found: dict[str, Tensor] = dict(model.state_dict())
     names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
     for i, optimizer in enumerate(optimizers):

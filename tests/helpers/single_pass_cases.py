@@ -20,16 +20,16 @@ Gradients = Callable[[Sequence[Tensor], int], Sequence[Tensor | None]]
 
 
 class Trial(NamedTuple):
-    """What to train.
+    """A training.
 
     Attributes:
-        optimizer: Makes one of parameters.
+        optimizer: Makes the optimizer from parameters.
         parameters: Makes their values before the first step.
-        gradients: Those of a step.
-        steps: How many to take.
-        take_step: Takes one.
-        counts_on_device: Whether to take step counts for tensors of a device.
-        first_step: Number that the callback has for the first step.
+        gradients: Returns the gradients of a step.
+        steps: How many steps to take.
+        take_step: Takes one step.
+        counts_on_device: Whether to treat step counts as tensors on a device.
+        first_step: The callback's number of the first step.
         max_sampled: Largest number of elements to read of one parameter; None for all.
     """
 
@@ -44,13 +44,13 @@ class Trial(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What was found at one step, by torch's operations and then by the kernel.
+    """The results of one step, by torch's operations and then by the kernel.
 
     Attributes:
         measured: The end results.
-        reduced: What they were made of.
+        reduced: The inputs of these.
         refusal: Why the kernel was not used, or None.
-        launches: Of the kernel's way, in order.
+        launches: The kernel's launches, in order.
     """
 
     measured: tuple[Measured, Measured]
@@ -96,7 +96,7 @@ def gradients_of_layouts(parameters: Sequence[Tensor], step: int) -> list[Tensor
 
 
 def channels_last() -> list[Tensor]:
-    """Also a parameter of rows that are shorter than a line."""
+    """Includes a parameter with rows shorter than a line."""
     return [
         torch.randn(20, 8, 3, 3).to(memory_format=torch.channels_last),
         torch.randn(900, 3),
@@ -105,7 +105,7 @@ def channels_last() -> list[Tensor]:
 
 
 def transposed_gradient(parameters: Sequence[Tensor], step: int) -> list[Tensor | None]:
-    """From the second step on that of a large parameter lies otherwise than its weight."""
+    """From the second step on, a large parameter's gradient has another layout than its weight."""
     found = random_gradients(parameters, step)
     if step > 1:
         assert found[4] is not None
@@ -114,7 +114,7 @@ def transposed_gradient(parameters: Sequence[Tensor], step: int) -> list[Tensor 
 
 
 def transformer() -> list[Tensor]:
-    """As GPT-2's, in small: 28 tensors, a third of them sampled."""
+    """A miniature GPT-2: 28 tensors, a third of them sampled."""
     layer = [(72, 24), (72,), (24, 24), (24,), (96, 24), (96,), (24, 96), *5 * [(24,)]]
     return [torch.randn(shape) for shape in [(301, 24), (64, 24), *2 * layer, (24,), (24,)]]
 

@@ -14,7 +14,7 @@ TYPES = ("WEIGHT", "GRADIENT", "EXP_AVG", "EXP_AVG_SQ")
 
 
 def compile_for_gpus() -> None:
-    """Compile the kernels as for a step with every quantity, without and with all else."""
+    """Compile the kernels for a step with every quantity, with and without all other options."""
     from triton import compile
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -54,12 +54,12 @@ def compile_for_gpus() -> None:
             print(f"{kernel.__name__} {capability} {warps} {registers} {spilled}")
             assert registers <= kernel_layout.MOST_REGISTERS
             assert spilled == 0
-            # Four numbers at a time, where a thread has so many side by side.
+            # Four numbers at a time, if a thread has that many side by side.
             assert not is_total or ".v4.b32" in compiled.asm["ptx"]
 
 
 def resources_of(cubin: bytes) -> tuple[int, int]:
-    """Return how many registers a thread of a compiled kernel has, and bytes that it spills."""
+    """Return a compiled kernel's registers per thread, and the bytes that it spills."""
     import triton
 
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"

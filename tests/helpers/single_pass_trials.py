@@ -1,7 +1,7 @@
 """Steps measured by torch's operations and by the Triton kernel, side by side, in its interpreter.
 
-Triton decides at its import whether kernels are interpreted, so :func:`main` runs in a process of
-its own. tests/callback/test_triton_pass.py starts it and looks at what it pickles.
+Triton decides on import whether kernels are interpreted, so :func:`main` runs in a separate
+process. tests/callback/test_triton_pass.py starts it and checks the pickled results.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tb_adam_plugin.callback.memory import to_host
 from tb_adam_plugin.callback.native import loading
 from tb_adam_plugin.callback.optimizer_state.registry import adapter_for
 
-# So that a tensor of a few thousand elements has several chunks of several tiles.
+# Small, so a tensor of a few thousand elements has several chunks of several tiles.
 TILE, TILES = 2048, 2
 
 
@@ -62,7 +62,7 @@ class Launches(TorchDispatchMode):
         return function(*args, **kwargs or {})
 
     def as_one(self, function: Callable[..., Any], *names: str) -> Callable[..., Any]:
-        """Note a call under a name, or not at all, whatever it does."""
+        """Note a call under a name, or not at all, regardless of its content."""
 
         def call(*arguments: Any, **named: Any) -> Any:
             self.noted += names
@@ -75,7 +75,7 @@ class Launches(TorchDispatchMode):
         return call
 
     def follow(self, way: Any, kernels: launches.Kernels) -> None:
-        """Note what a :class:`SinglePass` does."""
+        """Note the actions of a :class:`SinglePass`."""
         way._formula = self.as_one(type(way)._formula.__get__(way))  # on the host
         way._launches._kernels = launches.Kernels(
             keep=_Kernel(lambda grid: self.as_one(kernels.keep[grid], "keep")),
@@ -100,14 +100,14 @@ class _Kernel:
 def make_measurements(
     parameters: list[nn.Parameter], optimizer: Optimizer, max_sampled: int | None = None
 ) -> tuple[Recording, Recording]:
-    """Return one that uses torch's operations, and one that is to use the kernel."""
+    """Return one that uses torch's operations, and one that should use the kernel."""
     state = adapter_for(optimizer)
     groups = [g for g, group in enumerate(optimizer.param_groups) for _ in group["params"]]
     watched = [
         Watched(f"p{i}", p, g) for i, (p, g) in enumerate(zip(parameters, groups, strict=True))
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(loading.VARIABLE, "0")  # torch's operations are what it is compared with
+        patch.setenv(loading.VARIABLE, "0")  # use torch's operations for the comparison
         plain = Recording(watched, state, max_sampled, QUANTITIES)
         patch.setattr(single_pass, "DEVICES", ("cpu",))
         return plain, Recording(watched, state, max_sampled, QUANTITIES)
@@ -145,14 +145,14 @@ def run(trial: Trial, kernels: launches.Kernels | None = None) -> list[Step]:
             with noting:
                 by_kernel = kernel.after_step(*arguments)
         assert way._kept._memory is None  # with exact=True as large as the model
-        # Their histograms lie in memory that the next step reuses.
+        # Their histograms are in memory that the next step reuses.
         both = (copy.deepcopy(by_torch), copy.deepcopy(by_kernel))
         steps.append(Step(both, (plain.found, kernel.found), way.refusal, noting.noted))
     return steps
 
 
 def prepare() -> launches.Kernels:
-    """Make tiles and chunks that suit the interpreter; return the kernels."""
+    """Make tiles and chunks small enough for the interpreter; return the kernels."""
     import triton.language as tl
 
     from tb_adam_plugin.callback.measure.gpu import kernel_layout, kernel_parts, kernel_totals
@@ -190,7 +190,7 @@ def main(results: Path) -> None:
 
 
 def patch_language_once() -> None:
-    """Let the interpreter replace Triton's functions once, not at every call: thrice as fast."""
+    """Make the interpreter patch Triton's functions once, not at every call: 3 times as fast."""
     from triton.runtime import interpreter
 
     patch, done = interpreter._patch_lang, {}

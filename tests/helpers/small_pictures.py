@@ -1,4 +1,4 @@
-"""Pictures of the tab that are small enough for the repository."""
+"""Screenshots of the tab that are small enough for the repository."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from playwright.sync_api import Page
 
 
 def save_small_picture(page: Page, path: Path) -> None:
-    """Save what a page shows as PNG.
+    """Save a screenshot of a page as PNG.
 
     A palette halves the file. Other ways to choose it lose the colours of small things.
     """

@@ -1,9 +1,9 @@
-"""A device that is none: tensors of the CPU that say they are on CUDA, and what would wait.
+"""A fake device: CPU tensors that claim to be on CUDA, and a record of what would wait.
 
-Under :class:`StandIn` a tensor that is made on, or sent to, "cuda" is a wrapper of one of the CPU.
-Operations run on what is wrapped, so that the numbers are right. What a GPU refuses is refused:
-operations of tensors of both devices, and NumPy. What it would wait for is noted, with the place in
-the callback that asked for it: copies from or to memory that may move, and reading a number.
+Under :class:`StandIn`, a tensor that is created on, or sent to, "cuda" is a wrapper of a CPU
+tensor. Operations run on the wrapped tensor, so the numbers are right. Whatever a GPU refuses is
+refused: operations on tensors of both devices, and NumPy. Whatever would wait is noted, with its
+place in the callback: copies from or to pageable memory, and reading a number.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FACTORIES = {
     "arange", "empty", "empty_strided", "full", "ones", "rand", "randn", "randint", "tensor",
     "zeros",
 }  # fmt: skip
-# What reads from the device how many elements the answer has, or a number.
+# Operations that read the size of their result, or a number, from the device.
 WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "unique", "bincount", "equal"}
 NOT_LAUNCHED = {
     "view", "slice", "select", "detach", "expand", "unsqueeze", "as_strided", "split", "unbind",
@@ -40,7 +40,7 @@ NOT_LAUNCHED = {
 
 
 class OnDevice(Tensor):
-    """A tensor of the stand-in."""
+    """A tensor on the fake device."""
 
     inner: Any  # a tensor of the CPU
     current: StandIn
@@ -70,13 +70,13 @@ class OnDevice(Tensor):
 
 
 class StandIn(TorchFunctionMode):
-    """Makes "cuda" mean the stand-in.
+    """Makes "cuda" mean the fake device.
 
     Attributes:
-        launched: Names of the operations that ran there, and copies.
-        waits: What waited, with its place.
-        uploads: How often something was sent there.
-        synchronized: How often an event was waited for that had not come yet.
+        launched: Names of the operations and copies that ran there.
+        waits: Waits, with their places.
+        uploads: Number of transfers to it.
+        synchronized: Number of waits for an event that had not completed.
     """
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class StandIn(TorchFunctionMode):
         self.synchronized = 0
 
     def run(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Run an operation on what is wrapped."""
+        """Run an operation on the wrapped tensors."""
         name = function.overloadpacket.__name__
         wrappers: dict[int, OnDevice] = {}
         where = torch.device(kwargs["device"]) if kwargs.get("device") is not None else CUDA
@@ -131,7 +131,7 @@ class StandIn(TorchFunctionMode):
             if name in ("zeros_like", "empty_like", "ones_like", "full_like"):
                 kwargs.pop("device", None)
                 return function(*args, **kwargs)
-            if name == "where":  # which makes a tensor on the device of a number
+            if name == "where":  # it makes a tensor on the device of a number
                 return function(*(torch.tensor(v) if isinstance(v, float) else v for v in args))
             if name == "pin_memory":
                 assert not isinstance(args[0], OnDevice)
@@ -224,7 +224,7 @@ def _as_current(mode: StandIn) -> Iterator[None]:
 
 
 def _targets(self: TensorReader, pieces: Any, rows: Tensor) -> list[Tensor]:
-    """As the callback's own, which looks at storages, and a wrapper has none."""
+    """Like the callback's own, which uses storages, but a wrapper has none."""
     targets, start = [], rows.storage_offset()
     for piece in pieces:
         at, order = start + piece.at, None
@@ -242,11 +242,11 @@ def _targets(self: TensorReader, pieces: Any, rows: Tensor) -> list[Tensor]:
 
 @contextmanager
 def stand_in() -> Iterator[StandIn]:
-    """Let "cuda" mean the stand-in. An event has come when a later one was waited for."""
+    """Make "cuda" mean the fake device. An event completes when a later one is waited for."""
     mode = StandIn()
     come = 0
     recorded = itertools.count(1)
-    # As FakeTensorMode: where there is no CUDA, choosing its device does nothing.
+    # As in FakeTensorMode: without CUDA, choosing its device does nothing.
     torch._C._ensureCUDADeviceGuardSet()  # type: ignore[attr-defined]
 
     class Event:

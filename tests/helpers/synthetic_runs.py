@@ -1,4 +1,4 @@
-"""Recorded runs made of numbers, healthy ones and such with one thing wrong, without training."""
+"""Recorded runs made of numbers, healthy or with one fault, without training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Change = Callable[[RecordedRun], RecordedRun]
 
 START = 1_700_000_000.0
 WEIGHTS = ("embedding.weight", *(f"layers.{i}.weight" for i in range(5)), "head.weight")
-# What a healthy run of AdamW at a good learning rate shows.
+# Typical values of a healthy AdamW run at a good learning rate.
 HEALTHY = {
     "update_to_weight_ratio": 1.5e-3,
     "weight_rms": 0.07,
@@ -76,7 +76,7 @@ def make_run(
         name: (value * random.uniform(0.95, 1.05, shape)).astype(np.float32)
         for name, value in HEALTHY.items()
     }
-    # Of the layers it is not recorded which rows have no gradient, as in older runs.
+    # It is not recorded which rows have no gradient, as in older runs.
     statistics["idle_row_fraction"] = np.full(shape, np.nan, np.float32)
     statistics["idle_row_fraction"][:, 0] = 0.02
     statistics["update_rounding_error"] = np.full(shape, 1e-3, np.float32)
@@ -137,7 +137,7 @@ def statistic(
     """Set a statistic.
 
     Args:
-        name: Which.
+        name: Name of the statistic.
         value: A number, or an array that broadcasts to ``[records, parameters]``.
         of: Names of the parameters; all by default.
         from_step: The first record.
@@ -187,7 +187,7 @@ def hyperparameter(
 
 
 def optimizer(name: str, undefined: Sequence[str] = (), **options: Any) -> Change:
-    """Set the optimizer of all groups; what is undefined becomes NaN."""
+    """Set the optimizer of all groups; undefined statistics become NaN."""
 
     def change(run: RecordedRun) -> RecordedRun:
         groups = tuple(
@@ -237,7 +237,7 @@ def without_column(*names: str) -> Change:
 
 
 def retyped_at(step: float, storage: str) -> Change:
-    """Let the state be stored in another type from a step on."""
+    """Change the storage type of the state from a step on."""
 
     def change(run: RecordedRun) -> RecordedRun:
         def layout(stored: str) -> Layout:
@@ -250,7 +250,7 @@ def retyped_at(step: float, storage: str) -> Change:
 
 
 def replaced_at(step: float, name: str) -> Change:
-    """Let the model have another tensor by a name from a step on."""
+    """Replace a tensor of the model by another with the same name from a step on."""
 
     def change(run: RecordedRun) -> RecordedRun:
         old = tuple(
@@ -266,7 +266,7 @@ def replaced_at(step: float, name: str) -> Change:
 
 
 def loaded_at(step: float, **settings: tuple[float, float]) -> Change:
-    """Let a checkpoint replace settings of all groups, which are used from a step on."""
+    """Let a checkpoint replace settings of all groups, used from a step on."""
 
     def change(run: RecordedRun) -> RecordedRun:
         groups = tuple(replace(g, replaced=settings) for g in run.groups)
@@ -280,7 +280,7 @@ def loaded_at(step: float, **settings: tuple[float, float]) -> Change:
 
 
 def norms_around(step: float, spiking: str) -> Change:
-    """Add the gradient norms around a step, in which one parameter spikes."""
+    """Add the gradient norms around a step at which one parameter spikes."""
 
     def change(run: RecordedRun) -> RecordedRun:
         steps = np.arange(step - 20, step + 1)

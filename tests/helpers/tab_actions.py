@@ -1,4 +1,4 @@
-"""What tests do in the tab, and read from it."""
+"""Actions of tests in the tab, and values they read from it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, expect
 from tab_page import Tab
 
 SPIKED_LAYER = "transformer.h.1.mlp.c_proj.weight"
-BETWEEN_RECORDS = 152  # recorded is every fifth step
+BETWEEN_RECORDS = 152  # every fifth step is recorded
 BOTH = {"run": "spiked/adam_debug", "runs": "spiked%2Fadam_debug,plain%2Fadam_debug"}
 INK = {"light": (33, 33, 33), "dark": (255, 255, 255)}  # of text
 PICTURES = Path(__file__).parents[2] / "screenshots"
@@ -55,7 +55,7 @@ def picture(canvas: Locator) -> str:
 def open_settings(tab: Tab) -> Locator:
     tab.locate(".settings-button").click()
     pane = tab.locate(".settings")
-    pane.locator("select").first.wait_for()  # it is loaded when it is first opened
+    pane.locator("select").first.wait_for()  # it is loaded on first opening
     return pane
 
 
@@ -81,7 +81,7 @@ SAVE_MENUS = [
 
 
 def save_picture(tab: Tab, name: str) -> None:
-    """Keep a picture of the tab, to be looked at."""
+    """Save a screenshot of the tab, to look at."""
     PICTURES.mkdir(exist_ok=True)
     tab.page.wait_for_timeout(300)
     tab.page.screenshot(path=PICTURES / f"{name}.png")

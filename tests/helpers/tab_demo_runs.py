@@ -1,4 +1,4 @@
-"""Trainings with a fault each, as ``adam-debug demo`` makes them, for what real findings show."""
+"""Trainings with one fault each, from ``adam-debug demo``, to show real findings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tb_adam_plugin.callback.demo.training import train
 
 @pytest.fixture(scope="module")
 def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three runs that are ill in different ways, and a healthy one."""
+    """Three runs with different faults, and a healthy one."""
     folder = tmp_path_factory.mktemp("demo")
     faults = {d.name: d for d in DEMONSTRATIONS}
     for name in ILL:

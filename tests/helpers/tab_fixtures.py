@@ -1,4 +1,4 @@
-"""What the browser tests share: one browser, and one TensorBoard on the runs of ``tab_runs``."""
+"""Shared fixtures of the browser tests: one browser, and one TensorBoard on ``tab_runs``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def log_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs of one model, one of another."""
+    """Two runs of one model, one of a different model."""
     folder = tmp_path_factory.mktemp("logs")
     write_run(folder / "spiked", SPIKED)
     write_run(folder / "plain", PLAIN)
@@ -42,5 +42,5 @@ def tensorboard(log_folder: Path) -> Iterator[TensorBoard]:
 def tab(browser: Browser, tensorboard: TensorBoard) -> Iterator[Tab]:
     """The tab on the run with the spike, every module open, at full resolution."""
     with open_tab(browser, tensorboard.url, {"run": "spiked/adam_debug"}) as opened:
-        opened.locate('button[aria-label="Open all modules"]').click()
+        opened.locate('button[aria-label="Expand all modules"]').click()
         yield opened

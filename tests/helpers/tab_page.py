@@ -1,4 +1,4 @@
-"""The tab in a headless browser, inside a real TensorBoard, watched for whatever fails."""
+"""The tab in a headless browser, inside a real TensorBoard, watched for any failure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from playwright.sync_api import Browser, FrameLocator, Locator, Page, Playwright, Response, expect
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    FrameLocator,
+    Locator,
+    Page,
+    Playwright,
+    Response,
+    expect,
+)
 
 expect.set_options(timeout=20_000)  # on a busy machine a frame takes seconds
 
@@ -49,7 +58,7 @@ class Pixel(NamedTuple):
 
     @property
     def is_grey(self) -> bool:
-        """Whether the channels differ by little."""
+        """Whether the channels are nearly equal."""
         return max(self) - min(self) < 14
 
 
@@ -66,11 +75,11 @@ class Tab:
         page: TensorBoard's page.
         frame: The plugin's frame in it.
         responses: Every answer to the plugin's frame.
-        problems: What went wrong: errors of pages and console, violations, failed requests.
+        problems: Errors of pages and console, violations, failed requests.
     """
 
     def __init__(self, page: Page) -> None:
-        """Watch a page from before anything is loaded."""
+        """Watch a page before anything is loaded."""
         self.page = page
         self.frame: FrameLocator = page.frame_locator("iframe")
         self.responses: list[Response] = []
@@ -98,7 +107,7 @@ class Tab:
         return self.cells(row, share, [0], dy)[0]
 
     def cells(self, row: str, share: float, dx: Iterable[float], dy: float = 0) -> list[Pixel]:
-        """Read colours of the heat map in a tensor's row, so many pixels right of a share."""
+        """Read colours of the heat map in a tensor's row, at pixel offsets from a share."""
         canvas = self.locate(".heat-rows canvas")
         box, tree_row = canvas.bounding_box(), self.row(row).bounding_box()
         assert box is not None
@@ -139,7 +148,7 @@ class Tab:
                 self.problems.append(f"{response.status}: {response.url}")
 
     def _on_failure(self, request: object) -> None:
-        # The tab gives up requests whose answer nobody waits for any more.
+        # The tab cancels requests whose answers are no longer needed.
         failure = str(getattr(request, "failure", ""))
         if "adam_debug" in getattr(request, "url", "") and "ERR_ABORTED" not in failure:
             self.problems.append(f"{failure}: {getattr(request, 'url', '')}")
@@ -154,18 +163,22 @@ def open_tab(
     size: tuple[int, int] = (1600, 1000),
     wait_for: str = ".heat-rows canvas",
     shared: bool = True,
+    context: BrowserContext | None = None,
 ) -> Iterator[Tab]:
     """Open the tab, wait until it shows something, and check at the end that nothing went wrong.
 
     Args:
-        browser: Where.
-        url: TensorBoard's.
-        link: What the address restores, as ``{"run": "a/adam_debug"}``.
-        size: Of the window, in pixels.
-        wait_for: Selector of what must be there first.
-        shared: Whether to share the cache with other tabs, which saves loading TensorBoard anew.
+        browser: The browser.
+        url: TensorBoard's address.
+        link: State to restore from the address, such as ``{"run": "a/adam_debug"}``.
+        size: Size of the window, in pixels.
+        wait_for: Selector of an element to wait for.
+        shared: Whether to share the cache with other tabs, which saves reloading TensorBoard.
+        context: Context to open the tab in, for another language or permissions; it stays open.
     """
-    context = browser.contexts[0] if shared and browser.contexts else browser.new_context()
+    is_ours = context is None and not shared
+    if context is None:
+        context = browser.contexts[0] if shared and browser.contexts else browser.new_context()
     page = context.new_page()
     try:
         page.set_viewport_size({"width": size[0], "height": size[1]})
@@ -179,5 +192,5 @@ def open_tab(
         assert tab.problems == []
     finally:
         page.close()
-        if not shared:
+        if is_ours:
             context.close()

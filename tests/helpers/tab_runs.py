@@ -1,4 +1,4 @@
-"""The runs that the browser tests show, and how to find things in them."""
+"""The runs of the browser tests, and how to find things in them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PLAIN = Run(steps=STEPS, lr=1e-4, seed=1)
 WITH_NAN = Run(architecture="cnn", parameters=20, steps=80, nan_at=40)
 
 EMBEDDING = "transformer.wte.weight"
-NOT_UPDATED = "transformer.ln_0.weight"  # no gradient reaches it
+NOT_UPDATED = "transformer.ln_0.weight"  # it never gets a gradient
 ATTENTION = "transformer.h.0.attn.c_attn.weight"
-# Demonstrations that are ill in different ways, and the name of a healthy run beside them.
+# Demonstrations with different faults, and the name of a healthy run beside them.
 ILL = ("dead_units", "learning_rate_jumped", "gradient_spike")
 HEALTHY = "healthy"
 MAGENTA, WHITE = (213, 0, 249), (255, 255, 255)
@@ -31,7 +31,7 @@ def wait_for_runs(tensorboard: TensorBoard, count: int) -> None:
 
 
 def share_of(step: int, last: int = STEPS) -> float:
-    """Where a step lies on the axis, which starts with the first logged step."""
+    """The position of a step on the axis, which starts with the first logged step."""
     return (step - 1) / (last - 1)
 
 

@@ -38,11 +38,11 @@ class TensorBoard:
     """A running process.
 
     Attributes:
-        url: Where it answers, with a path prefix where it has one, ending in ``/``.
+        url: Its address, with a path prefix if there is one, ending in ``/``.
     """
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        """Follow what a process says."""
+        """Follow the output of a process."""
         self.url = ""
         self._process = process
         self._lines: list[str] = []
@@ -52,18 +52,18 @@ class TensorBoard:
 
     @property
     def log(self) -> str:
-        """What the process has written to its terminal so far."""
+        """The process's terminal output so far."""
         with self._news:
             return "".join(self._lines)
 
     @property
     def process_id(self) -> int:
-        """Of the process."""
+        """Id of the process."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     @property
@@ -77,7 +77,7 @@ class TensorBoard:
         return sum(int(kilobytes) for kilobytes in _RESIDENT.findall(status)) / 1024
 
     def wait_for_url(self, timeout: float) -> None:
-        """Wait until the process says where it answers."""
+        """Wait until the process prints its address."""
         with self._news:
             self._news.wait_for(lambda: self._ended or _URL.search("".join(self._lines)), timeout)
         found = _URL.search(self.log)
@@ -85,7 +85,7 @@ class TensorBoard:
         self.url = found[1]
 
     def get(self, path: str) -> Answer:
-        """Ask for a path below :attr:`url`; an HTTP error is an answer, too."""
+        """Request a path below :attr:`url`; an HTTP error is an answer, too."""
         try:
             with urllib.request.urlopen(self.url + path, timeout=60) as response:
                 return Answer(response.status, dict(response.headers), response.read())
@@ -94,7 +94,7 @@ class TensorBoard:
                 return Answer(error.code, dict(error.headers), error.read())
 
     def ask(self, path: str) -> Answer:
-        """Ask the plugin."""
+        """Send a request to the plugin."""
         return self.get(f"data/plugin/adam_debug/{path}")
 
     def _follow(self) -> None:
@@ -120,15 +120,15 @@ def running_tensorboard(
 
     Args:
         log_folder: The log directory; may still be empty.
-        arguments: More command-line arguments, as ``--load_fast=false``.
-        environment: Variables beside those of this process.
+        arguments: Additional command-line arguments, such as ``--load_fast=false``.
+        environment: Additional environment variables.
         timeout: Seconds to wait for the start.
     """
     command = [sys.executable, "-m", "tensorboard.main", f"--logdir={log_folder}", "--port=0"]
     command += ["--host=127.0.0.1", "--reload_interval=1", *arguments]
     process = subprocess.Popen(
         command,
-        cwd=log_folder,  # away from the repository: what is installed is what runs
+        cwd=log_folder,  # away from the repository, to run the installed package
         env={**os.environ, **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -149,9 +149,9 @@ def running_tensorboard(
 
 
 def wait_until(question: Callable[[], _Found | None], what: str, timeout: float = 60) -> _Found:
-    """Ask again until the answer is true, and return it.
+    """Ask repeatedly until the answer is true, and return it.
 
-    Data reach TensorBoard when it reloads them; there is nothing to be notified by.
+    Data reach TensorBoard when it reloads; there is no notification.
     """
     end = time.monotonic() + timeout
     while True:

@@ -1,4 +1,4 @@
-"""Optimizers of other packages and their flags, and what is known of each one's update."""
+"""Optimizers of other packages and their flags, and what is known about each one's update."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ from tb_adam_plugin.callback.optimizer_state.transformers_adafactor import (
     TransformersAdafactorState,
 )
 
-# Of 4096 elements and more, where quantized moments start: a whole number of blocks of 256, and
-# one that is not. Then small ones of every other number of dimensions.
+# Two with at least 4096 elements, where quantized moments start: a whole number of blocks of 256,
+# and a fractional one. Then small ones of every other number of dimensions.
 SHAPES: tuple[tuple[int, ...], ...] = ((64, 80), (67, 65), (7,), (3, 4, 5), ())
-# Of these numbers the second group has twice those of the first.
+# Settings that are twice as large in the second group.
 DOUBLED = ("lr", "weight_decay")
 
 
@@ -51,17 +51,17 @@ class Case:
     """A class with some flags.
 
     Attributes:
-        module: Where users import the class from.
-        name: Of the class.
-        adapter: What reads it.
-        flags: Arguments of the constructor, beside parameters.
-        dtype: Of the parameters; float64 unless the package computes in float32.
-        shapes: Of the parameters.
-        tolerance: How far the requested update may be from the applied one, as a share of the
-            largest element of it, rounding of the weight aside; None where it is not known.
-        quantization_error: How far a stored moment of a large parameter may be from its value, as
-            a share of the largest element; 0 where it is not quantized.
-        needs_graph: Whether the gradient must have one itself.
+        module: Module from which users import the class.
+        name: Name of the class.
+        adapter: Its adapter.
+        flags: Arguments of the constructor, besides parameters.
+        dtype: Type of the parameters; float64 unless the package computes in float32.
+        shapes: Shapes of the parameters.
+        tolerance: How far the requested update may be from the applied one, as a share of its
+            largest element, apart from rounding of the weight; None if unknown.
+        quantization_error: How far a stored moment of a large parameter may be from its value, as a
+            share of the largest element; 0 if it is not quantized.
+        needs_graph: Whether the gradient itself must have a graph.
         stand_in: Whether this is not the package's own class.
     """
 
@@ -86,12 +86,12 @@ class Case:
         return f"{self.package}.{self.name}({flags})"
 
     def parameters(self) -> list[Parameter]:
-        """Some parameters, always the same."""
+        """The parameters, always the same."""
         generator = torch.Generator().manual_seed(0)
         return [Parameter(torch.randn(s, generator=generator).to(self.dtype)) for s in self.shapes]
 
     def make(self, parameters: list[Parameter]) -> Optimizer:
-        """The optimizer of two groups of the parameters."""
+        """Make the optimizer with two groups of the parameters."""
         kind = getattr(importlib.import_module(self.module), self.name)
         doubled = {name: 2 * self.flags[name] for name in DOUBLED if self.flags.get(name)}
         first = len(parameters) // 2 + 1
@@ -100,10 +100,10 @@ class Case:
         return optimizer
 
     def set_gradients(self, parameters: list[Parameter], step: int) -> None:
-        """Give the parameters the gradients of a step, which no other step has.
+        """Set the parameters' gradients, different ones at every step.
 
-        Every eighth element's is 0, its neighbour's next to eps. The last parameter has none at
-        steps 0 and 2.
+        Every eighth element is 0, its neighbour close to eps. The last parameter has none at steps
+        0 and 2.
         """
         generator = torch.Generator().manual_seed(step)
         loss = torch.zeros((), dtype=self.dtype)
@@ -242,7 +242,7 @@ PYTORCH_OPTIMIZER = [
     ),
 ]
 
-# Half the widest gap between two values that can be stored, for the largest value 1.
+# Half the widest gap between two representable values, relative to the largest value 1.
 _OF_8_BITS, _OF_FLOAT8, _OF_4_BITS = 0.008, 0.04, 0.12
 
 TORCHAO = [
@@ -260,7 +260,7 @@ TORCHAO = [
         for name in ("Adam", "AdamW")
         for flags in ({"weight_decay": 0.1}, {"betas": (0.8, 0.95), "eps": 1e-4})
     ),
-    # With quantized moments amsgrad raises.
+    # amsgrad fails with quantized moments.
     Case(
         "torchao.optim",
         "Adam8bit",
@@ -289,7 +289,7 @@ BITSANDBYTES = [
         ("AdEMAMix", BitsandbytesAdEMAMixState, ({}, {"t_alpha": 4, "t_beta3": 4})),
     )
     for bits in ("8bit", "32bit", "")
-    if (name, bits) != ("AdEMAMix", "32bit")  # its step raises
+    if (name, bits) != ("AdEMAMix", "32bit")  # its step fails
     for paged in ("", "Paged")
     for flags in all_flags
 ]

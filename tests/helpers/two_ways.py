@@ -1,4 +1,4 @@
-"""One step measured by torch's operations and by the kernel in C, side by side."""
+"""One step measured by torch's operations and by the C kernel, side by side."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from tb_adam_plugin.callback.optimizer_state.registry import adapter_for
 
 QUANTITIES = (*schema.QUANTITIES, *schema.OPTIONAL_QUANTITIES)
 COUNTS = {name for name in NAMES if any(sign in name for sign in "=≠≈<")} | {"v frozen"}
-# Sums whose terms may cancel, with what bounds them.
+# Sums whose terms may cancel, with their bounds.
 PRODUCTS = {"d·b": ("d²", "b²"), "m·g'": ("m²", "g'²")}
-# Sums of differences of nearly equal numbers, with what these are the rounding errors of.
+# Sums of differences of nearly equal numbers, with the quantity whose rounding errors these are.
 ROUNDING = {"(d-r)²": "r²", "(m-exact)²": "exact m²", "(v-exact)²": "exact v²"}
 
 
@@ -40,11 +40,11 @@ class Recording(Measurement):
 
 
 class Step(NamedTuple):
-    """What was found at one step, by torch's operations and then by the kernel.
+    """The results of one step, by torch's operations and then by the kernel.
 
     Attributes:
         measured: The end results.
-        reduced: What they were made of.
+        reduced: The inputs of these.
     """
 
     measured: tuple[Measured, Measured]
@@ -52,7 +52,7 @@ class Step(NamedTuple):
 
 
 def kernel() -> loading.Kernel:
-    """Return the kernel, without which a test is left out."""
+    """Return the kernel, or skip the test."""
     found = loading.find_kernel()
     if found is None:
         pytest.skip("the native kernel was not built: there is no C compiler")
@@ -68,7 +68,7 @@ class TwoWays:
         """Look at the parameters.
 
         Args:
-            optimizer: Whose steps to take.
+            optimizer: The optimizer that takes the steps.
             most: Largest number of elements to read of one parameter.
             level: Index of the instruction set; the best one by default.
         """
@@ -121,7 +121,7 @@ def set_gradients(parameters: Sequence[nn.Parameter], seed: int) -> None:
 
 
 def check_equal(step: Step) -> None:
-    """Check that both ways found the same: counts exactly, sums up to rounding."""
+    """Check that both results agree: counts exactly, sums up to rounding."""
     by_torch, by_kernel = step.reduced
     np.testing.assert_array_equal(by_kernel.padding, by_torch.padding)
     np.testing.assert_array_equal(by_kernel.numbers, by_torch.numbers)
@@ -140,14 +140,14 @@ def check_equal(step: Step) -> None:
 
 
 def _check_sums(name: str, reduced: tuple[Reduced, Reduced]) -> None:
-    """Check a sum in units of what it is exact to."""
+    """Check a sum in units of its precision."""
     totals = reduced[0].total
     expected, found = (way.total[name] for way in reduced)
     with np.errstate(all="ignore"):
-        if name == "g⁴":  # each row in units of its own, which are rounded sums themselves
+        if name == "g⁴":  # each row has its own unit, itself a rounded sum
             tolerance, scale = 1e-4, expected
         elif name in ROUNDING:
-            # Rounding of the numbers that are compared, where these are all that differs.
+            # Rounding of the compared numbers, if only that differs.
             expected, found = np.sqrt(expected), np.sqrt(found)
             tolerance, scale = 2e-7, np.sqrt(totals[ROUNDING[name]])
             scale = np.maximum(scale, expected * 100)
@@ -155,9 +155,9 @@ def _check_sums(name: str, reduced: tuple[Reduced, Reduced]) -> None:
             first, second = (np.sqrt(totals[of]) for of in PRODUCTS[name])
             tolerance, scale = 64 * 2**-24, first * second
         else:
-            # Without wide registers 64 numbers are added one after the other: 64 roundings.
+            # Without wide registers, 64 numbers are added one after the other: 64 roundings.
             tolerance, scale = 64 * 2**-24, np.abs(expected)
-        # Squares below this lose digits, in whatever order they are added up.
+        # Squares below this lose digits, in any order of summation.
         scale = np.where(np.isfinite(scale), np.maximum(scale, 1e-33), 1)
         unequal = ~(np.abs(found - expected) <= tolerance * scale)
         unequal &= ~((found == expected) | (np.isnan(found) & np.isnan(expected)))

@@ -1,4 +1,4 @@
-"""Events written field by field, in any order: all that is an event, whoever would write it so."""
+"""Events written field by field, in any order: every valid event, whoever might write it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _DTYPES = {1: "<f4", 2: "<f8", 4: "|u1", 9: "<i8"}  # by number in types.proto
 
 
 def varint(source: random.Random, number: int, *, plain: bool = False) -> bytes:
-    """A number; now and then with more bytes than it needs."""
+    """A number; sometimes with more bytes than it needs."""
     number &= 2**64 - 1
     parts = []
     while number >= 0x80:
         parts.append(number & 0x7F | 0x80)
         number >>= 7
     parts.append(number)
-    # Protocol buffers take no length of more than five bytes.
+    # Protocol buffers accept no length of more than five bytes.
     while not plain and len(parts) < 5 and source.random() < 0.03:
         parts[-1] |= 0x80
         parts.append(0)
@@ -53,7 +53,7 @@ def bytes_field(source: random.Random, field: int, data: bytes) -> bytes:
 
 
 def unknown_field(source: random.Random) -> bytes:
-    """A field that none of the messages has."""
+    """A field that none of the messages defines."""
     number = source.choice((99, 777, 2**20))
     kind = source.choice((0, 1, 2, 5))
     key = varint(source, number << 3 | kind, plain=True)
@@ -66,7 +66,7 @@ def unknown_field(source: random.Random) -> bytes:
 
 
 def shuffled(source: random.Random, fields: Sequence[bytes]) -> bytes:
-    """A message of these fields; now and then in another order, or with one that is unknown."""
+    """A message of these fields; sometimes in another order, or with an unknown field."""
     parts = list(fields)
     if source.random() < 0.3:
         parts.insert(source.randrange(len(parts) + 1), unknown_field(source))
@@ -76,7 +76,7 @@ def shuffled(source: random.Random, fields: Sequence[bytes]) -> bytes:
 
 
 def tensor(source: random.Random) -> bytes:
-    """A tensor of any kind, whose numbers need not fit its shape."""
+    """A tensor of any kind, whose numbers may not match its shape."""
     dtype = source.choice((1, 1, 2, 4, 9, 0, 7, 14, 99))
     shape = source.choice(_SHAPES)
     count = int(abs(np.prod(shape))) + source.choice((0, 0, 0, 0, 1))
@@ -146,7 +146,7 @@ def event(source: random.Random, *, histograms_last: bool) -> bytes:
     """An event.
 
     Args:
-        source: Of random numbers.
+        source: The source of random numbers.
         histograms_last: Whether histograms, of one layout, come after all other tensors of ours.
     """
     ours = [value(source, tag) for tag in source.choices(OURS, k=source.choice((0, 1, 2, 4)))]
@@ -178,7 +178,7 @@ def event(source: random.Random, *, histograms_last: bool) -> bytes:
 
 
 def plain_block(source: random.Random, tag: str) -> bytes:
-    """A histogram as our writer has it: the tag first, then bytes, then its metadata."""
+    """A histogram as our writer stores it: the tag first, then bytes, then its metadata."""
     data = source.randbytes(source.choice((1, 5, 130)))
     written = summary_pb2.Summary.Value(tag=tag)
     written.tensor.dtype = 4

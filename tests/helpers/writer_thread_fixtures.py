@@ -1,4 +1,4 @@
-"""Fixtures that hold up the writer's thread or go without it."""
+"""Fixtures that block the writer's thread or do without it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tb_adam_plugin.callback.write import run_folder_writer
 
 @pytest.fixture
 def packing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    """A gate before the packing of histograms."""
+    """A gate in front of the packing of histograms."""
     gate = Gate()
     pack = schema.histogram_tensors
 
@@ -29,5 +29,5 @@ def packing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
 
 @pytest.fixture
 def on_this_thread(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Called, everything is packed and written by the thread that trains."""
+    """When called, everything is packed and written by the training thread."""
     return lambda: monkeypatch.setattr(run_folder_writer, "_SMALL_BYTES", 1 << 40)

@@ -1,4 +1,4 @@
-"""Records large enough for the writer's thread, and a gate that holds it up."""
+"""Records large enough for the writer's thread, and a gate that blocks it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ THREAD = "adam-debug-writer"
 
 
 def histograms_of(step: int) -> Histograms:
-    """Made-up histograms that are large enough for the thread."""
+    """Synthetic histograms that are large enough for the thread."""
     shape = (len(LAYOUT.parameters), len(LAYOUT.quantities), schema.BINS + len(schema.SPECIAL))
     counts = np.random.default_rng(step).poisson(0.7, shape) * (step % 300)
     return Histograms(LAYOUT, schema.SparseHistograms.of(counts))
@@ -50,7 +50,7 @@ def write_small(log: EventLog, step: int) -> None:
 
 
 def records_in(folder: Path) -> list[bytes]:
-    """All records of the one file but the first, which has the time in it."""
+    """All records of the one file except the first, which contains the time."""
     (path,) = folder.glob("**/events.out.tfevents.*")
     return list(RawEventFileLoader(str(path)).Load())[1:]
 
@@ -68,7 +68,7 @@ def threads() -> list[threading.Thread]:
 
 
 class Gate:
-    """Holds up what passes on the writer's thread, and says who has passed."""
+    """Blocks the writer's thread, and reports who has passed."""
 
     def __init__(self) -> None:
         self.is_open = threading.Event()
@@ -120,7 +120,7 @@ folder = Path(sys.argv[1])
 
 
 def run_python(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a script that has what ``PRELUDE`` imports, and ``folder``."""
+    """Run a script with the imports of ``PRELUDE``, and ``folder``."""
     return subprocess.run(
         [sys.executable, "-c", PRELUDE + textwrap.dedent(script), str(folder)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

@@ -19,7 +19,7 @@ function tabOnTwoRuns() {
 /** @param {string} id @param {string} run @param {string} rule @returns {Finding} */
 const findingOf = (id, run, rule) => ({
   ...{ id, run, rule, severity: 'error', title: '', text: '', advice: '', parameters: [] },
-  ...{ from: 3, to: 9, at: 4, statistic: 'gradient_rms', value: 1, threshold: 0.5, course: [] },
+  ...{ from: 3, to: 9, at: 4, statistic: 'gradient_rms', value: 1, threshold: 0.5, as_recorded: false, course: [] },
 });
 
 test('another run closes the finding and takes back its colours', () => {

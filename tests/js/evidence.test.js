@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { spanOf } from '../../frontend_static/chart/evidence_marks.js';
 import { lineScale } from '../../frontend_static/chart/line_chart.js';
 import { createActions } from '../../frontend_static/state/actions.js';
-import { isThresholdOf, lacksRecords, rangeAround, recordedValues, valuesAtStep } from '../../frontend_static/state/evidence.js';
+import { lacksRecords, rangeAround } from '../../frontend_static/state/evidence.js';
 import { createStore, initialState } from '../../frontend_static/state/store.js';
 import { stripHeights } from '../../frontend_static/view/overview/sizes.js';
 import { conditionOf, coursePath, courseScale, nameOf } from '../../frontend_static/view/run/why.js';
@@ -15,7 +15,7 @@ import { conditionOf, coursePath, courseScale, nameOf } from '../../frontend_sta
 const findingWith = (what) => ({
   ...{ id: 'dead-22', run: 'a', rule: 'dead', severity: 'error', title: '', text: '', advice: '' },
   ...{ parameters: ['b.weight'], from: 22, to: 90, at: 40, value: 0.94, threshold: 0.55 },
-  ...{ statistic: 'dead_row_fraction', course: [] },
+  ...{ statistic: 'dead_row_fraction', as_recorded: true, course: [] },
   ...what,
 });
 
@@ -103,34 +103,6 @@ test('escape takes back a zoom of the user before the finding', () => {
   assert.equal(store.get().finding, null);
 });
 
-test('a threshold is drawn where it is a value of the statistic', () => {
-  const isOne = (/** @type {Partial<Finding>} */ what, /** @type {number[]} */ values) => isThresholdOf(findingWith(what), values);
-  assert.ok(isOne({}, [0.1, Math.fround(0.94)]));
-  assert.ok(!isOne({}, [0.1, 0.93]));
-  assert.ok(isOne({}, [0.9, 0.98]), 'the median of several tensors');
-  assert.ok(!isOne({}, [0.95, 0.98]));
-  assert.ok(!isOne({ statistic: 'weight_rms', value: 4, threshold: 3 }, [0.9, 9]), 'the factor by which it grew');
-  assert.ok(!isOne({ value: 1.34, threshold: 0.05 }, [0.9, 1]));
-  assert.ok(!isOne({ value: 1, threshold: 0 }, [1, 1]), 'whether it is there at all');
-  assert.ok(!isOne({ statistic: 'lr', value: 0, threshold: 0.01 }, [0]));
-  assert.ok(isOne({ rule: 'loss_blowup', statistic: 'loss', value: 4.3, threshold: 3.5 }, [5.4]), 'a mean over steps');
-  assert.ok(!isOne({ value: null }, [NaN]));
-  assert.ok(!isOne({}, []));
-});
-
-test('values at the step of a finding are read of its tensors alone', () => {
-  const overview = /** @type {any} */ ({
-    ...{ columns: 3, first_step: [1, 31, 61], last_step: [30, 60, 90] },
-    values: [1, 2, 3, 4, 5, 6],
-  });
-  assert.deepEqual(recordedValues(findingWith(), new Set([1]), overview), [5]);
-  assert.deepEqual(recordedValues(findingWith({ at: null }), new Set([0, 1]), overview), [1, 4]);
-  assert.deepEqual(recordedValues(findingWith({ at: 95 }), new Set([0]), overview), []);
-  assert.deepEqual(valuesAtStep(findingWith(), [39, 40], [7, 8]), [8]);
-  assert.deepEqual(valuesAtStep(findingWith(), [39, 41], [7, 8]), []);
-  assert.deepEqual(valuesAtStep(findingWith(), undefined, undefined), []);
-});
-
 test('a finding is shown with some steps around it, unless it fills the run', () => {
   assert.deepEqual(rangeAround({ ...findingWith(), from: 500, to: 500 }, 1000), { from: 450, to: 550 });
   assert.equal(rangeAround({ ...findingWith(), from: 100, to: 900 }, 1000), null);
@@ -165,8 +137,8 @@ test('a strip that a finding is about is higher', () => {
 
 test('the condition is said with value and threshold', () => {
   const percent = (/** @type {number} */ value) => `${Math.round(100 * value)} %`;
-  const say = (/** @type {Partial<Finding>} */ what, asRecorded = true, format = percent) =>
-    conditionOf(findingWith(what), 'rows without gradient', asRecorded, format);
+  const say = (/** @type {Partial<Finding>} */ what, as_recorded = true, format = percent) =>
+    conditionOf(findingWith({ ...what, as_recorded }), 'rows without gradient', format);
   assert.equal(say({}), 'rows without gradient is 94 % at step 40; the threshold is 55 %.');
   assert.equal(say({ value: 100, threshold: 5 }, false, String), 'The value computed from rows without gradient is 100 at step 40; the threshold is 5.');
   assert.equal(say({ value: 3, threshold: 0 }, false, String), 'The value computed from rows without gradient is 3 at step 40.');

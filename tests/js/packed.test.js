@@ -47,7 +47,7 @@ test('an answer that was cut off is refused, wherever that happened', () => {
 
 test('an array of a type that is not asked for is refused', () => {
   const packed = decodePacked(TABLE);
-  assert.throws(() => arrayOf(packed, 'values', Float64Array), /values is no Float64Array/);
+  assert.throws(() => arrayOf(packed, 'values', Float64Array), /values is not a Float64Array/);
   assert.throws(() => arrayOf(packed, 'wall_time', Float64Array), /no array wall_time/);
 });
 

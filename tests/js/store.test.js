@@ -239,7 +239,7 @@ test('a finding leads to its run, tensor and step', async () => {
     to: 9,
     at: null,
     statistic: '',
-    value: 1, threshold: 0.5, course: [],
+    value: 1, threshold: 0.5, as_recorded: false, course: [],
   });
   const { run, tensor, step, finding, range } = store.get();
   assert.deepEqual({ run, tensor, step, finding }, { run: 'a', tensor: 'b.weight', step: 3, finding: 'x' });
@@ -252,7 +252,7 @@ test('a finding colours the map by what shows it, or puts that above the map', a
   await actions.refresh();
   const finding = /** @type {import('../../frontend_static/types.d.ts').Finding} */ ({
     ...{ id: 'x', run: 'a', rule: 'r', severity: 'error', title: '', text: '', advice: '' },
-    ...{ parameters: [], from: 3, to: 9, at: 4, statistic: '', value: 1, threshold: 0.5, course: [[4, 1]] },
+    ...{ parameters: [], from: 3, to: 9, at: 4, statistic: '', value: 1, threshold: 0.5, as_recorded: false, course: [[4, 1]] },
   });
   const seen = (/** @type {string} */ statistic) => {
     actions.selectFinding({ ...finding, statistic });

@@ -1,4 +1,4 @@
-"""``adam-debug`` in a process of its own, on a run that the callback recorded."""
+"""``adam-debug`` in a separate process, on a run recorded by the callback."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_table_names_findings_and_what_to_try(logs: Path) -> None:
 
 
 def stored_run(diagnosis: Diagnosis) -> Any:
-    """What is printed of a run."""
+    """The output about a run."""
     return SimpleNamespace(findings=lambda: diagnosis.findings, diagnosis=diagnosis, messages=())
 
 
@@ -157,7 +157,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
     write_events(newer, [event(1, [tensor])])
     for ended, reason in (
         (missing, "is not a folder"),
-        (empty, "no run of Adam Debug"),
+        (empty, "no Adam Debug run in"),
         (adam_debug("diagnose", newer), "update tb-adam-plugin"),
         (adam_debug("diagnose", tmp_path, "--fail-on", "info"), "invalid choice"),
     ):

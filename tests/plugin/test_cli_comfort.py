@@ -1,4 +1,4 @@
-"""What makes the commands quick to use: a folder by default, progress, defaults in the help."""
+"""Conveniences of the commands: a default folder, progress, defaults in the help."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_an_unknown_name_trains_nothing(
     trained: list[tuple[str, Path]], capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     assert cli.main(["demo", *arguments, "--lang", "en"]) == 2
-    assert "no fault is called" in capsys.readouterr().err
+    assert "unknown fault" in capsys.readouterr().err
     assert trained == []
 
 

@@ -1,4 +1,4 @@
-"""What rules and statistics mean: from the documents, by the command and by the route."""
+"""Explanations of rules and statistics: from the documents, by the command and by the route."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_the_command_explains_rules_and_statistics(capsys: pytest.CaptureFixture
     assert cli.main(["explain", "gain_ratio", "--lang", "en"]) == 0
     assert "Nocedal & Wright" in capsys.readouterr().out
     assert cli.main(["explain", "lr_high", "--lang", "en"]) == 2
-    assert "no rule or statistic is called lr_high" in capsys.readouterr().err
+    assert "unknown rule or statistic lr_high" in capsys.readouterr().err
 
 
 def test_without_a_name_the_command_lists_everything(capsys: pytest.CaptureFixture[str]) -> None:

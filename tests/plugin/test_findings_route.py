@@ -1,4 +1,4 @@
-"""The route ``findings``: what the tab gets, how it is kept, and what bad data make of it."""
+"""The route ``findings``: its answer, its cache, and its behavior with bad data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The program in docs/format.md, which knows nothing of this package, writes a run for the tab."""
+"""The program in docs/format.md, which does not use this package, writes a run for the tab."""
 
 from __future__ import annotations
 

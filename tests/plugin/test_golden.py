@@ -1,6 +1,6 @@
-"""The stored bytes of every version of the format: today's code writes the newest, reads them all.
+"""The stored bytes of every version of the format: current code writes the newest and reads all.
 
-Where these fail because the format was changed on purpose, see ``golden_format.py``.
+If these fail because the format was changed on purpose, see ``golden_format.py``.
 """
 
 from __future__ import annotations

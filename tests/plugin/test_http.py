@@ -37,7 +37,7 @@ def test_the_summary_lists_the_run(client: PluginClient) -> None:
     assert run["last_wall_time"] == START + 20
     assert run["scalars"] == [{"run": "exp1", "tag": "loss/train"}]
     assert client.json("revision") == {"revision": found["revision"]}
-    # What the callback says of itself is no curve of the training.
+    # The callback's data about itself are not curves of the training.
     assert {"step", "wall_time", "callback_milliseconds"} < set(run["step_columns"])
     assert run["strip_columns"] == ["lr", "skipped_steps", "loss"]
     assert {*schema.UNCHARTED_STEP_COLUMNS} <= {
@@ -161,21 +161,25 @@ def test_histograms_of_two_quantities(client: PluginClient) -> None:
         ("overview?run={run}&from=-1", 400, "from must be a whole number from 0 to 9007199"),
         ("overview?run={run}&to=inf", 400, "to must be a whole number"),
         ("overview?run={run}&to=" + "9" * 5000, 400, "got '" + "9" * 100 + "…'"),
-        ("overview?run={run}&from=3&to=2", 400, "from=3 lies after to=2"),
-        ("overview?run=nope", 404, "no run 'nope' with our data; there is: exp1/adam_debug"),
-        ("overview?run={run}&statistic=nope", 404, "no statistic 'nope'; there is: update_to"),
+        ("overview?run={run}&from=3&to=2", 400, "from=3 is after to=2"),
+        (
+            "overview?run=nope",
+            404,
+            "no run 'nope' with Adam Debug data; available: exp1/adam_debug",
+        ),
+        ("overview?run={run}&statistic=nope", 404, "no statistic 'nope'; available: update_to"),
         ("series?run={run}", 400, "parameter is missing"),
-        ("series?run={run}&parameter=nope", 404, "no parameter 'nope'; there is: conv1.weight"),
+        ("series?run={run}&parameter=nope", 404, "no parameter 'nope'; available: conv1.weight"),
         ("steps?run=nope", 404, "no run 'nope'"),
         ("hyperparameters", 400, "run is missing"),
         ("scalar?run=exp1", 400, "tag is missing"),
-        ("scalar?run=exp1&tag=nope", 404, "no scalar 'nope'; there is: loss/train"),
+        ("scalar?run=exp1&tag=nope", 404, "no scalar 'nope'; available: loss/train"),
         ("scalar?run={run}&tag=loss", 404, "no scalars in a run 'exp1/adam_debug'"),
         ("histograms?run={run}&parameter=conv1.bias", 400, "quantity is missing"),
         (
             "histograms?run={run}&parameter=conv1.bias&quantity=update_rms",
             404,
-            "no quantity 'update_rms'; there is: exp_avg, exp_avg_sq",
+            "no quantity 'update_rms'; available: exp_avg, exp_avg_sq",
         ),
         (
             "histograms?run={run}&parameter=conv1.bias&quantity=exp_avg&quantity=exp_avg",

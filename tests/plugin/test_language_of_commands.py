@@ -1,4 +1,4 @@
-"""The language that ``adam-debug`` speaks: by its option, by the environment, by the locale."""
+"""The language of ``adam-debug``: from its option, the environment, or the locale."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parameter ``lang`` of the routes that answer with sentences, and what is said by each."""
+"""The parameter ``lang`` of the routes that answer with sentences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has any number of names: how much of it is shown, and what is said of the rest."""
+"""Limits on the number of names: how much is shown, and what is said about the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands print of several runs, and how a user may name one."""
+"""The commands' output for several runs, and how a user may name one."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_an_empty_folder_is_named_by_its_path(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["diagnose"]) == 2
-    assert f"no run of Adam Debug in {tmp_path}\n" in capsys.readouterr().err
+    assert f"no Adam Debug run in {tmp_path}\n" in capsys.readouterr().err
 
 
 def test_the_language_may_stand_before_the_command(
@@ -97,4 +97,4 @@ def test_compare_takes_the_folders_of_runs(
     assert by_name == printed_of(capsys, "compare", "runs/ash", "./runs/oak/")
     assert by_name == printed_of(capsys, "compare", "runs/ash/adam_debug", project / "runs/oak")
     assert main(["compare", "runs/ash", "runs/nowhere"]) == 2
-    assert "no run runs/nowhere; there is: ash, birch, elm, oak" in capsys.readouterr().err
+    assert "no run runs/nowhere; runs: ash, birch, elm, oak" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Threads change more often while a request is answered, and as usual afterwards."""
+"""Threads switch more often while a request is answered, and as usual afterwards."""
 
 from __future__ import annotations
 

@@ -50,13 +50,13 @@ def test_runs_have_parameters_steps_statistics_and_histograms(logs: Path) -> Non
     assert first.every_step()["step"].tolist() == [1, 2, 4]
     assert list(first.every_step()) == list(first.every_step().names)
     assert dict(first.every_step())["step"].tolist() == [1, 2, 4]
-    with pytest.raises(KeyError, match="'nothing' was not recorded; there are step, "):
+    with pytest.raises(KeyError, match="'nothing' was not recorded; available: step, "):
         first.every_step()["nothing"]
 
 
 def test_what_there_is_not_is_said(logs: Path) -> None:
     run = load_runs(logs)[0]
-    with pytest.raises(KeyError, match="there is update_to_weight_ratio"):
+    with pytest.raises(KeyError, match="available: update_to_weight_ratio"):
         run.statistic("nonsense")
     with pytest.raises(KeyError, match="no quantity 'nonsense'"):
         run.histograms("nonsense", "conv1.bias")
@@ -104,7 +104,7 @@ def test_torn_and_damaged_ends_are_left_out(tmp_path: Path) -> None:
         (run,) = load_runs(tmp_path)
     assert run.steps.tolist() == [1]
     path.write_bytes(whole + b"\xff" * 40)  # no record starts there
-    with pytest.warns(UserWarning, match=f"damaged at byte {len(whole):,}: what comes after it"):
+    with pytest.warns(UserWarning, match=f"damaged at byte {len(whole):,}: the rest"):
         (run,) = load_runs(tmp_path)
     assert run.steps.tolist() == [1, 2]
     path.write_bytes(whole + b"\xff" * 11)  # not even a length yet
@@ -143,7 +143,7 @@ def test_a_run_whose_first_record_is_damaged_is_told_of(tmp_path: Path) -> None:
     assert any(text.startswith("Run b/adam_debug: 1 damaged event was left out") for text in told)
     assert (
         "Run b/adam_debug: 2 records of hyperparameters, statistics, steps cannot be shown: the "
-        "first one, which says what they hold, is damaged"
+        "first one, which describes them, is damaged"
     ) in told
     with pytest.raises(FormatError, match=r"2 records of .* cannot be shown: the first one"):
         load_runs(tmp_path / "b")

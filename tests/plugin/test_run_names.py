@@ -1,4 +1,4 @@
-"""What the commands call a run."""
+"""Names of runs in the commands."""
 
 from __future__ import annotations
 

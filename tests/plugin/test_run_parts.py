@@ -1,4 +1,4 @@
-"""Processes with parameters of their own write parts, which are read as one run."""
+"""Processes with their own parameters write parts, which are read as one run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a restart leaves of the records before it, of the same model and of another one."""
+"""What a restart leaves of the records before it, with the same model or a different one."""
 
 from __future__ import annotations
 
@@ -59,18 +59,18 @@ def write_training(
     name: str = "",
     part: str = "adam_debug",
 ) -> None:
-    """Write one training into a file: a record a step, with ``loss = day``.
+    """Write one training into a file: a record per step, with ``loss = day``.
 
     Args:
-        folder: Of the run.
-        layout: Of the model.
-        steps: Which.
-        day: When, and the seed of the values.
-        columns: Of the steps.
+        folder: Folder of the run.
+        layout: Layout of the model.
+        steps: The steps.
+        day: The date, and the seed of the values.
+        columns: Columns of the steps.
         histograms: Steps with histograms, too.
         norms: Steps with gradient norms, written with the last step.
-        name: Of the file, else by the day.
-        part: Folder of ours.
+        name: Name of the file; by default from the day.
+        part: Name of our folder.
     """
     steps = list(steps)
     events = []
@@ -159,7 +159,7 @@ def test_a_model_that_goes_on_after_another_one_is_one_run(
 def test_a_restart_ends_what_lies_behind_it(
     tmp_path: Path, provider: Provider, columns: Columns
 ) -> None:
-    """The same model, of which more is trained, from a checkpoint of step 10."""
+    """The same model with more parameters trained, from a checkpoint of step 10."""
     more = make_layout(["stem.weight", *(p.name for p in RESNET.parameters)], elements=32)
     every = range(1, 31)
     write_training(tmp_path, RESNET, every, day=0, histograms=every, norms=range(5, 26))

@@ -44,7 +44,7 @@ def test_what_is_logged_is_read(tmp_path: Path) -> None:
 
 
 def test_what_is_not_known_is_told_from_what_is_not_finite(tmp_path: Path) -> None:
-    """A statistic of the gradient is NaN where there is none, and where numbers are NaN."""
+    """A statistic of the gradient is NaN if there is none, and if numbers are NaN."""
     layout = make_layout(statistics=["gradient_rms", "nonfinite_count"])
     nan, inf = np.nan, np.inf
     values = [[[nan, 0], [1, 0]], [[nan, 3], [inf, 1]], [[1, 0], [1, 0]]]
@@ -237,14 +237,18 @@ def test_scalars_beside_the_run_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("question", "arguments", "text"),
     [
-        ("statistic", ("x", "update_rms"), "no run 'x' with our data; there is: exp1"),
-        ("statistic", ("exp1", "x"), "run exp1 has no statistic 'x'; there is: update_to_weight"),
-        ("parameter", ("exp1", "x"), "run exp1 has no parameter 'x'; there is: conv1.weight, conv"),
+        ("statistic", ("x", "update_rms"), "no run 'x' with Adam Debug data; available: exp1"),
+        ("statistic", ("exp1", "x"), "run exp1 has no statistic 'x'; available: update_to_weight"),
+        (
+            "parameter",
+            ("exp1", "x"),
+            "run exp1 has no parameter 'x'; available: conv1.weight, conv",
+        ),
         ("steps", ("x" * 500,), "no run '" + "x" * 100 + "…'"),
         ("hyperparameters", ("",), "no run ''"),
         ("scalar", ("exp1", "x"), "no scalars in a run 'exp1'; there is none"),
         ("histograms", ("exp1", "x", ["exp_avg"], 9), "no parameter 'x'"),
-        ("histograms", ("exp1", "conv1.bias", ["x"], 9), "no quantity 'x'; there is: exp_avg, ex"),
+        ("histograms", ("exp1", "conv1.bias", ["x"], 9), "no quantity 'x'; available: exp_avg, ex"),
     ],
 )
 def test_what_does_not_exist_is_named(
@@ -258,7 +262,7 @@ def test_what_does_not_exist_is_named(
 
 def test_long_lists_of_choices_are_counted(tmp_path: Path) -> None:
     write_run(tmp_path / "exp1", [1], make_layout([f"layer{i}" for i in range(30)]))
-    with pytest.raises(errors.NotFoundError, match="no parameter 'x'; there are 30"):
+    with pytest.raises(errors.NotFoundError, match="no parameter 'x'; 30 exist"):
         store_of(tmp_path).parameter(EXPERIMENT, "exp1", "x")
 
 

@@ -1,4 +1,4 @@
-"""Records of event files: framed as others read them, and read as others frame them."""
+"""Records of event files: framed and read compatibly with other tools."""
 
 from __future__ import annotations
 

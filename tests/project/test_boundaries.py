@@ -1,7 +1,7 @@
-"""Who may import whom, as ``docs/architecture.md`` draws it.
+"""Who may import whom, as drawn in ``docs/architecture.md``.
 
-What Python modules load is looked up in fresh processes that start outside the repository; what
-they could load later, within a function, in their source.
+The modules loaded by Python modules are determined in fresh processes that start outside the
+repository; those that could be loaded later, within a function, from the source.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from repository import CALLBACK, PLUGIN, ROOT
 
-# Its rooms, likewise; what is no folder is a module.
+# Its rooms; anything that is not a folder is a module.
 PLUGIN_ROOMS = (
     "loader", "cli", "commands", "run_data", "notebook", "serving", "reading", "comparison",
     "explanations", "diagnosis", "untrusted_text", "event_files", "languages", "schema", "tfrecord",
@@ -44,7 +44,7 @@ SHARED_MODULES = {
     *(m for m in PLUGIN_MODULES if m.startswith("tb_adam_plugin.schema.")),
     "tb_adam_plugin.arrays",
     "tb_adam_plugin.tfrecord",
-    # What is a jump of the gradient is one number for the callback and for the rules.
+    # The definition of a gradient jump is shared by the callback and the rules.
     "tb_adam_plugin.diagnosis",
     "tb_adam_plugin.diagnosis.engine",
     "tb_adam_plugin.diagnosis.engine.thresholds",

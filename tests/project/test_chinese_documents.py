@@ -1,4 +1,4 @@
-"""The Chinese documents say what the English ones say: none lags behind."""
+"""The Chinese documents match the English ones: none lags behind."""
 
 from __future__ import annotations
 

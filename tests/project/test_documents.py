@@ -1,4 +1,4 @@
-"""What the documents show works: their Python runs, and their diffs are as small as they say."""
+"""The documents' examples work: their Python runs, their diffs are as small as claimed."""
 
 from __future__ import annotations
 

@@ -82,6 +82,13 @@ def test_each_run_has_a_folder_of_its_own(tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "logs").iterdir()) == ["adam-lr0.01", "adam-lr0.01-2"]
 
 
+def test_several_learning_rates_are_a_run_each(tmp_path: Path) -> None:
+    ended = run_example(tmp_path, *QUICK, "--log-dir", "logs", "--lr", "1e-3", "1e-1")
+    assert ended.returncode == 0, ended.stderr
+    assert sorted(p.name for p in (tmp_path / "logs").iterdir()) == ["adam-lr0.001", "adam-lr0.1"]
+    assert "logs/adam-lr0.1: test accuracy" in ended.stdout
+
+
 def test_compare_trains_every_optimizer_into_a_sibling_folder(tmp_path: Path) -> None:
     ended = run_example(tmp_path, *QUICK, "--compare", "--log-dir", "logs")
     assert ended.returncode == 0, ended.stderr
@@ -179,6 +186,7 @@ def test_tensorboard_serves_the_tab_until_the_example_ends(
             assert url is not None
             with urllib.request.urlopen(url[1] + "data/plugins_listing", timeout=60) as answer:
                 assert b'"tab_name": "Adam Debug"' in answer.read()
+            assert process.stdout.readline() == "Open it now: it shows the training live.\n"
             assert any("(Ctrl-C ends)" in line for line in process.stdout)  # trained to the end
         finally:
             process.send_signal(ending)

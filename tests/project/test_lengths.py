@@ -1,4 +1,4 @@
-"""No module, function, class or style sheet is too long to be read."""
+"""No module, function, class or style sheet is too long to read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the package index says of a release: README as a whole, for users outside the repository."""
+"""The release on the package index: the whole README, for users outside the repository."""
 
 from __future__ import annotations
 

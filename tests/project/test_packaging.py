@@ -1,4 +1,4 @@
-"""What users install: the wheel, the sdist, a checkout as it is, and an editable install."""
+"""What users install: the wheel, the sdist, a plain checkout, and an editable install."""
 
 from __future__ import annotations
 

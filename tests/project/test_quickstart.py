@@ -1,4 +1,4 @@
-"""The program in docs/quickstart.md, and what is said of its runs."""
+"""The program in docs/quickstart.md, and the claims about its runs."""
 
 from __future__ import annotations
 

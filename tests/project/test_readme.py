@@ -1,4 +1,4 @@
-"""What README and its pages say is so: tables are complete, links lead somewhere."""
+"""The claims of README and its pages are true: tables are complete, links lead somewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which script of the tab may import which, as ``docs/architecture.md`` draws it."""
+"""Which script of the tab may import which, as drawn in ``docs/architecture.md``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damage as broken disks, killed writers and other programs leave it, drawn from a seed."""
+"""Damage by broken disks, killed writers and other programs, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -151,12 +151,12 @@ def good_events() -> list[bytes]:
 
 
 def damage_event(source: random.Random, data: bytes, *, readable: bool = False) -> bytes:
-    """Damage what an event says, so that its record is whole and its checksum right.
+    """Damage the content of an event, keeping its record complete and its checksum right.
 
     Args:
-        source: Of chance.
+        source: The source of random numbers.
         data: The serialized event.
-        readable: Whether it has to remain an event, whatever it says.
+        readable: Whether it has to remain an event, whatever its content.
     """
     if not readable and source.random() < 0.2:
         return damage_bytes(source, data)

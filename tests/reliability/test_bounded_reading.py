@@ -1,4 +1,4 @@
-"""What reading files takes: memory, handles, time on a slow disk, and threads that ask at once."""
+"""Resources for reading files: memory, handles, time on a slow disk, and concurrent threads."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_an_event_of_other_layouts_each_time(tmp_path: Path) -> None:
 
 
 def test_histograms_before_other_tensors_take_one_pass(tmp_path: Path) -> None:
-    """An event of 60 histograms, of another size each time, and then statistics."""
+    """An event of 60 histograms, with a different size each time, and then statistics."""
     source = random.Random(0)
     tensors = step_tensors(LAYOUT, 1)
     path = tmp_path / "events.out.tfevents.1"

@@ -1,4 +1,4 @@
-"""Damaged files of the callback's own: no exception, no wrong number, and it is told."""
+"""Damaged files of the callback: no exception, no wrong number, and a message."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Ten thousand damaged inputs: none ends in an exception, a 500, a hang, or memory without bound.
 
-Where the format is refused there is a FormatError; where records are damaged they are left out. All
-damage is drawn from seeds: a failing test names the one that repeats it.
+Where the format is refused there is a FormatError; damaged records are left out. All damage is
+drawn from seeds: a failing test names the seed that reproduces it.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ def check(answer: TestResponse, seed: int) -> None:
 
 def test_no_damaged_run_makes_a_route_fail(tmp_path: Path) -> None:
     shown = 0
-    # A whole record that is no event ends the loading of TensorBoard's Python loader.
+    # A complete record that is not an event stops TensorBoard's Python loader.
     nothing = read_folder(tmp_path / "nothing")
     with limits() as begin:
         for seed in range(RUNS):
@@ -234,7 +234,8 @@ def test_no_damaged_run_makes_a_route_fail(tmp_path: Path) -> None:
 def test_no_damaged_run_makes_a_real_tensorboard_fail(tmp_path: Path, loader: str) -> None:
     for seed in range(SERVED_RUNS):
         source = random.Random(10_000 + seed)
-        # A whole record that is no event ends the loading thread of TensorBoard's Python loader.
+        # A complete record that is not an event stops the loading thread of TensorBoard's Python
+        # loader.
         damaged = damaged_run(source, EVENTS, readable=loader == "false")
         if seed % 2:
             damaged = [damage_bytes(source, b"".join(damaged))]

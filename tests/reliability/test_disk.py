@@ -1,4 +1,4 @@
-"""A full disk, and a log folder that becomes read-only: training goes on, and no record is torn."""
+"""A full disk, and a log folder that becomes read-only: training continues without torn records."""
 
 from __future__ import annotations
 

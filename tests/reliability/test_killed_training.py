@@ -94,7 +94,7 @@ def test_every_record_is_what_a_training_that_was_never_killed_records(trained: 
     (path,) = (trained.whole / schema.RUN_FOLDER).iterdir()
     expected = statistics_in(path)
     (run,) = load_runs(trained.whole)
-    # That of the last 64 steps, of which a restart knows nothing.
+    # That of the last 64 steps, which a restart does not know.
     of_a_window = np.array([name == "idle_row_fraction" for name in run.statistics])
     assert sorted(expected) == list(range(1, STEPS + 1))
     recorded_twice = 0

@@ -1,4 +1,4 @@
-"""Two hundred clients while runs grow: every answer is right, none is of another run."""
+"""Two hundred clients while runs grow: every answer is right, and for the requested run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Files that are replaced, rewritten, cut and gone while they are looked at: no wrong number.
+"""Files that are replaced, rewritten, truncated and removed while being read: no wrong number.
 
-Each answer is that of the files as they were or as they are, or says that they cannot be read, and
-the next answer is right.
+Each answer reflects the old or the new files, or reports that they cannot be read, and the next
+answer is right.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def write_restarts(folder: Path, clock: str, monkeypatch: pytest.MonkeyPatch) ->
     for restart in range(RESTARTS):
         now = seconds(clock, restart, 0)
         monkeypatch.setattr(event_file, "time", SimpleNamespace(time=lambda now=now: now))
-        # Process ids sort as text, so that a later one may come first.
+        # Process ids sort as text, so a later one may come first.
         monkeypatch.setattr("os.getpid", lambda number=90 + restart: number)
         log = EventLog(folder)
         first = restart * (LENGTH - BACK) + 1

@@ -1,4 +1,4 @@
-"""Files read directly and TensorBoard's loaders give the same answers of the same folder."""
+"""Direct reading of files and TensorBoard's loaders give the same answers for the same folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that want to be paths, markup, escape sequences or formulas are shown as text."""
+"""Names that look like paths, markup, escape sequences or formulas are shown as text."""
 
 from __future__ import annotations
 

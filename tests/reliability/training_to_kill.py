@@ -35,9 +35,9 @@ def train(folder: Path, steps: int = STEPS, told: int | None = None) -> None:
     """Train from the last checkpoint, if there is one.
 
     Args:
-        folder: Of the checkpoint and the log.
-        steps: The last one.
-        told: Where to say which step was resumed from and which is recorded.
+        folder: Folder of the checkpoint and the log.
+        steps: The last step.
+        told: Receives the step that was resumed from, and each recorded step.
     """
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -80,7 +80,7 @@ def killed_training(source: random.Random, folder: Path) -> tuple[int, int] | No
         finally:
             os._exit(1)  # nobody has killed it
     os.close(writing)
-    # Counted in steps, so that a busy machine kills as late in training as a quiet one.
+    # Counted in steps, so a busy machine kills as late in training as a quiet one.
     steps = source.randrange(12)
     with open(reading, "rb", buffering=0) as pipe:
         said = b"".join(pipe.read(_MESSAGE.size) for _ in range(steps))

@@ -1,4 +1,4 @@
-"""How the tab opens: data are asked for while what draws them is still on its way."""
+"""How the tab opens: data is requested while the code that draws it is still loading."""
 
 from __future__ import annotations
 

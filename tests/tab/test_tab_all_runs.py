@@ -1,4 +1,4 @@
-"""All runs at a glance: how each is doing, sorted and filtered, and the findings of all."""
+"""All runs at a glance: the state of each, sorting and filtering, and the findings of all."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def test_thousand_tensors_with_long_names_stay_light(
     browser: Browser, odd_runs: TensorBoard
 ) -> None:
     with open_tab(browser, odd_runs.url, {"run": "many"}, size=(1280, 800)) as tab:
-        tab.locate('button[aria-label="Open all modules"]').click()
+        tab.locate('button[aria-label="Expand all modules"]').click()
         tab.shows(".overview .sub", "1,000 tensors")
         assert 5 < tab.locate(".tree-row").count() < 60
         tab.locate(".overview-scroll").evaluate("element => { element.scrollTop = 9000 }")

@@ -41,7 +41,7 @@ def test_heat_map_is_coloured_by_the_ratio_to_the_reference(
     with open_tab(browser, tensorboard.url, link) as tab:
         tab.locate(".toggle").click()
         tab.shows(".overview .sub", "÷ plain")
-        tab.locate('button[aria-label="Open all modules"]').click()
+        tab.locate('button[aria-label="Expand all modules"]').click()
         same = tab.cell(NOT_UPDATED, 0.5)
         assert same.is_grey, f"equal weights have the colour of the middle, not {same}"
         tab.locate("button", has_text="Update / weight").first.click()

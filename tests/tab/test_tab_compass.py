@@ -29,7 +29,7 @@ CALIBRATION = {
     "gain_factors": [10.0, 1.0],
 }
 UNTOLD = {
-    "text": "cannot be told",
+    "text": "not enough data",
     "factor": None,
     "cosine": None,
     "steps": [1, 200],
@@ -88,7 +88,7 @@ def test_learning_rate_compass_points_and_opens_with_the_keyboard(
         expect(panel.locator("li")).to_have_count(40)
         expect(meter).to_have_count(40)
         untold = panel.locator("li").nth(3)
-        expect(untold).to_contain_text("cannot be told")
+        expect(untold).to_contain_text("not enough data")
         expect(untold.locator(".pointer, path")).to_have_count(0)
         expect(untold.locator(".gauge")).to_have_count(0)
         history = panel.locator(".compass-body > svg")
@@ -98,7 +98,7 @@ def test_learning_rate_compass_points_and_opens_with_the_keyboard(
         for said in (
             "the training loss only",
             "Four of five runs with this reading were at 1/100 of the best to 1/10 of the best",
-            "Above the best learning rate the cosine says noth",
+            "Above the best learning rate the cosine carries no",
             f"the median of the last {CALIBRATION['records']} records",
         ):
             expect(panel).to_contain_text(said)
@@ -133,7 +133,7 @@ def test_learning_rate_compass_says_that_it_cannot_tell_or_is_not_there(
     compass = {**UNTOLD, "gain": None, "modules": [], "calibration": CALIBRATION}
     with browser.new_context() as context:
         tab = open_with_compass(context.new_page(), tensorboard.url, compass)
-        expect(tab.locate(".compass-head > button")).to_have_text("Learning rate: cannot be told")
+        expect(tab.locate(".compass-head > button")).to_have_text("Learning rate: not enough data")
         expect(tab.locate(".compass .pointer, .compass-gain")).to_have_count(0)
         without = open_with_compass(context.new_page(), tensorboard.url, None)
         expect(without.locate(".compass")).to_have_count(0)

@@ -1,4 +1,4 @@
-"""A finding shows its evidence: statistic, threshold, steps and tensors; "Why?" says the rest."""
+"""A finding shows its evidence: statistic, threshold, steps, tensors; "Why?" explains it."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_series_of_every_step_that_a_finding_is_about_is_large_above_the_map(
             assert b is not None
             assert a["y"] == pytest.approx(b["y"], abs=1.5)
             assert a["height"] == pytest.approx(b["height"], abs=1.5)
-        # By how many times it rose is no learning rate: no threshold on that axis.
+        # The factor by which it rose is not a learning rate: no threshold on that axis.
         assert reds(strip.locator("canvas")) == 0
 
 

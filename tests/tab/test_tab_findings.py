@@ -1,4 +1,4 @@
-"""What the rules found, and where a finding leads."""
+"""Findings of the rules, and where a click on one leads."""
 
 from __future__ import annotations
 

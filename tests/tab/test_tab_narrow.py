@@ -1,4 +1,4 @@
-"""What a narrow window leaves within reach."""
+"""What remains reachable in a narrow window."""
 
 from __future__ import annotations
 

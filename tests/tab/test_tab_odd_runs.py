@@ -203,7 +203,7 @@ def test_steps_between_records_have_columns_where_gradients_are_shown(
         "range": "141,153",
     }
     with open_tab(browser, odd_folder.url, link) as tab:
-        tab.locate('button[aria-label="Open all modules"]').click()
+        tab.locate('button[aria-label="Expand all modules"]').click()
         colours = [tab.cell(ATTENTION, (step - 141) / 12) for step in range(141, 150)]
         assert len(set(colours)) > 6, "one colour a step, not one a record"
         with download(tab, tab.locate(SAVE_MENUS[0]), "CSV").open(newline="") as rows:

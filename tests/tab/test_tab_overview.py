@@ -31,7 +31,7 @@ def test_any_statistic_can_colour_the_overview(tab: Tab) -> None:
 
 def test_folding_does_not_hide_the_spike(tab: Tab) -> None:
     before = tab.cell(EMBEDDING, share_of(SPIKE - 25))
-    tab.locate('button[aria-label="Fold all modules"]').click()
+    tab.locate('button[aria-label="Collapse all modules"]').click()
     stripes = [tab.cell("transformer", share_of(SPIKE), dy) for dy in range(-9, 10)]
     assert max(s.red - s.blue for s in stripes) > before.red - before.blue + 20
 

@@ -1,4 +1,4 @@
-"""What can be taken out of the tab: pictures, tables of numbers, links."""
+"""Exports of the tab: pictures, tables of numbers, links."""
 
 from __future__ import annotations
 

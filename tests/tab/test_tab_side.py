@@ -1,4 +1,4 @@
-"""The left column in a small window: an open finding is read whole, and all else is reached."""
+"""The left column in a small window: an open finding is fully readable, the rest reachable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers at a step: what is not known, and what is not a number."""
+"""The numbers at a step: unknown values, and NaN."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Question marks say what one sees; statistics are found in groups and by what one types."""
+"""Question marks explain what is shown; statistics are grouped and searchable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ pytest_plugins = ["tab_fixtures"]
 EXPLAINED = [
     (".overview .card-head h2 + .menu", "Healthy for this optimizer"),
     (".overview .legend + .menu", "Hatched: exactly zero"),
-    (".strip-label .menu", "gradient_spike: "),
+    (".strip-label:has(select) .menu", "What you recorded with record(loss=loss)"),
+    (".strip-label:not(:has(select)) .menu", "gradient_spike: "),
+    (".side .bar .menu", "The flag makes a run the reference"),
+    (".side [aria-label=Findings] .section .menu, .no-findings .menu", "Triangle: a warning"),
+    (".optimizer .section .menu", "One row per parameter group"),
     (".lines h3 .menu + .menu", "The shaded band is where 9 in 10"),
     (".panel:not(.lines, .step-panel) h3 .menu", "What the step changed in each weight"),
     (".compass-head .menu", "The pointer in the green zone"),

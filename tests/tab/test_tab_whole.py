@@ -139,7 +139,7 @@ def test_the_map_ends_at_the_last_step_and_says_that_records_are_few(
         wait_for_runs(process, 2)
         with open_tab(browser, process.url, link) as tab:
             expect(tab.locate(".overview .thin")).to_contain_text("Only 9 of 300 steps")
-            tab.locate('button[aria-label="Open all modules"]').click()
+            tab.locate('button[aria-label="Expand all modules"]').click()
             end = share_of(300, 500)
             before, after = tab.cells(EMBEDDING, end, [-6, 6])
             surface = tab.cell(EMBEDDING, 0.98)

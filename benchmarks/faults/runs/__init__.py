@@ -1,1 +1,1 @@
-"""The runs: faults to plant, what is rightly varied, and how they are trained and recorded."""
+"""The runs: faults to plant, healthy variations, and how they are trained and recorded."""

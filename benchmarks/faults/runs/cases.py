@@ -1,7 +1,7 @@
 """Which runs there are: (task, fault or control, seed), in two halves.
 
-The halves share neither a task nor a seed. Thresholds began on the first alone; both have been
-read.
+The halves share neither a task nor a seed. Thresholds were first tuned on the first half alone;
+both have been read since.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from faults.tasks.tasks import series_of, tasks_of
 
 HALVES: tuple[Half, ...] = ("tuning", "reporting")
 _FIRST_SEED: dict[Series, int] = {1: 1, 2: 10_001, 3: 20_001, 4: 30_001}
-# In the fourth series, so that a row of the table is more than an anecdote; more where it depends
-# on the task whether there is any harm.
+# In the fourth series, so a row of the table is more than an anecdote; more if the task decides
+# whether there is any harm.
 _LEAST_OF_A_KIND = 6
 _LEAST_WITH_ROUNDING = {"updates lost to rounding": 8, "state type changed": 8}
 _MOST_IN_A_TASK = 2
@@ -35,9 +35,9 @@ class Case:
     """One run of the laboratory.
 
     Attributes:
-        task: What is learned.
+        task: The task to learn.
         planted: The fault, or the control.
-        seed: Of weights and batches; no other case has it.
+        seed: Seed of weights and batches; unique among the cases.
     """
 
     task: Task
@@ -46,7 +46,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Of its folder: half, task, what is planted, seed."""
+        """Name of its folder: half, task, what is planted, seed."""
         kind = self.planted.kind if isinstance(self.planted, Fault) else "healthy"
         what = re.sub(r"[^a-z0-9.]+", "_", f"{kind} {self.planted.variant}".lower())
         return f"{self.task.half}/{self.task.name}/{what}-{self.seed}"
@@ -58,7 +58,7 @@ class Case:
 
     @property
     def begins(self) -> int:
-        """The number of steps before the fault is there."""
+        """The number of steps before the fault appears."""
         share = self.planted.begins if isinstance(self.planted, Fault) else 0.0
         return round(share * self.settings.steps)
 
@@ -73,9 +73,9 @@ class Case:
         """Train it.
 
         Args:
-            folder: Where the event file goes.
-            settings: Instead of its own.
-            way: To record.
+            folder: Folder of the event file.
+            settings: Replaces its own settings.
+            way: The way to record.
         """
         training: type[Training] = self.planted.training
         return training(self.task, settings or self.settings, self.seed, folder, way).run()
@@ -104,7 +104,7 @@ def case_named(name: str) -> Case:
     """Return a case by its name.
 
     Raises:
-        KeyError: If there is none.
+        KeyError: If there is no such case.
     """
     return _cases_by_name()[name]
 
@@ -115,7 +115,7 @@ def _cases_by_name() -> dict[str, Case]:
 
 
 def _tasks_for(planted: Fault | Control, series: Series, turn: int) -> list[Task]:
-    """Deal out the tasks in which something is planted; each begins with another."""
+    """Select the tasks in which something is planted; each starts with another one."""
     fitting = [task for task in tasks_of(series) if _fits(planted, task)]
     runs = planted.runs if series < 4 else _runs_in_fourth_series(planted, len(fitting))
     return [fitting[(3 * turn + i) % len(fitting)] for i in range(runs)]

@@ -1,4 +1,4 @@
-"""Healthy runs: everything that people rightly vary, and none of it a fault."""
+"""Healthy runs: normal variations, none of which is a fault."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Control:
     Attributes:
         variant: How, and with which optimizer.
         settings: How the run trains.
-        training: The loop, where it is not the plain one.
-        runs: In how many tasks of each of the first three series; in the fourth it is in all.
-        series: Of tasks, in which there is such a run.
-        left_out: Names of tasks that it trains badly, by the losses alone (P below 0.8).
+        training: The loop, if it is not the plain one.
+        runs: Number of tasks of each of the first three series; in the fourth it is in all.
+        series: Series of tasks with such a run.
+        left_out: Names of tasks that it trains badly, judged by the losses alone (P below 0.8).
     """
 
     variant: str
@@ -35,18 +35,18 @@ class Control:
 
 
 class Resumed(Training):
-    """In the middle training is resumed, with the optimizer's state."""
+    """Training is resumed halfway through, with the optimizer's state."""
 
     resumes = True
 
     def after_step(self) -> None:
-        """Resume."""
+        """Resume training."""
         if self.step == self.settings.steps // 2:
             self.resume()
 
 
 class NoisyInputs(Training):
-    """Inputs that are numbers are augmented with noise."""
+    """Numeric inputs are augmented with noise."""
 
     def change_batch(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the batch with noise."""
@@ -56,14 +56,14 @@ class NoisyInputs(Training):
 
 
 def _with_small_batch(task: Task) -> Settings:
-    # Of 128, a sixteenth would be too few examples in all.
+    # With a batch of 128, a sixteenth would be too few examples in total.
     batch_size = 8 if task.batch_size <= 64 else task.batch_size // 4
     return changed(batch_size=batch_size, learning_rate_factor=0.5)(task)
 
 
 _NEW: tuple[Series, ...] = (3, 4)
-# Of the fourth series, known from the losses before anything else of it was read. With a quarter of
-# the examples too little is learned (P 0.61 to 0.73); the bag of trigrams needs its whole learning
+# In the fourth series, determined from the losses before anything else was read. With a quarter of
+# the examples too little is learned (P 0.61 to 0.73); the bag of trigrams needs its full learning
 # rate for all of its steps (P 0.68 to 0.79).
 _TOO_FEW_EXAMPLES = (
     "bag_of_trigrams", "pretrained_cnn", "signal_cnn", "matrix_factorization", "spirals",

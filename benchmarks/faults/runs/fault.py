@@ -1,4 +1,4 @@
-"""A fault is one way to spoil a run that would otherwise be well."""
+"""A fault: one way to spoil an otherwise healthy run."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Fault:
     Attributes:
         kind: What is wrong, a row of the table.
         variant: How, and with which optimizer.
-        rules: Ids of the rules that name it; empty where no rule claims to.
-        runs: In how many tasks of each of the first three series it is planted; the fourth has a
-            multiple of it, and what is not counted in all tasks.
+        rules: Ids of the rules that name it; empty if no rule claims to.
+        runs: Number of tasks of each of the first three series in which it is planted; the fourth
+            has a multiple of it, and uncounted faults in all tasks.
         settings: How the run trains.
         training: The loop that it is planted in.
-        begins: The share of the steps after which it is there.
-        fits: In which tasks it can be planted.
-        series: Of tasks, in which it is planted.
-        counted: Whether it enters the totals and the table by rule. What is mild does not: nobody
-            need be told of it, and its rows say how often somebody is.
+        begins: The share of the steps after which it appears.
+        fits: Tests whether it can be planted in a task.
+        series: Series of tasks in which it is planted.
+        counted: Whether it enters the totals and the table by rule. Mild faults do not: users need
+            not be told of them, and their rows show how often they are.
     """
 
     kind: str
@@ -43,7 +43,7 @@ class Fault:
 
 
 def changed(optimizer: str = "adamw", **changes: Any) -> Callable[[Task], Settings]:
-    """Return what makes the usual settings of a task with these changes.
+    """Return a function that changes the usual settings of a task.
 
     Args:
         optimizer: Its name.

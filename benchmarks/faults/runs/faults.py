@@ -1,4 +1,4 @@
-"""Faults to plant: what people do wrong, in a run that would otherwise be well."""
+"""Faults to plant: common mistakes, in otherwise healthy runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from faults.runs.learning_rate_faults import in_new_ways, mild, too_high, too_lo
 from faults.runs.mistakes import mistakes
 from faults.runs.setting_faults import hyperparameters
 
-# What is added later comes last: the seeds of what was there before stay what they are.
+# New faults are added at the end, to keep the seeds of the existing ones.
 FAULTS: tuple[Fault, ...] = (
     *too_high(), *too_low(), *hyperparameters(), *mistakes(), *in_new_ways(), *mild(),
 )  # fmt: skip

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from faults.runs.training import Training
 
-# When something happens in the middle of a run: after this share of its steps.
+# For events in the middle of a run: after this share of its steps.
 MIDDLE = 0.5
 
 
 class LearningRateJumps(Training):
-    """From the middle on the learning rate is 100 times as high."""
+    """The learning rate jumps by a factor of 100 halfway through."""
 
     def learning_rate(self) -> float:
         """Return the learning rate of this step."""
@@ -36,38 +36,38 @@ class TinyLoss(Training):
 
 
 class OutlierBatch(Training):
-    """One batch in the middle has inputs that are 100 times too large, or a loss that is."""
+    """One batch halfway through has inputs, or a loss, that are 100 times too large."""
 
     def change_batch(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the batch, in the middle of the run 100 times as large if it has numbers."""
+        """Return the batch, multiplied by 100 halfway through the run if it is numeric."""
         if self.step == _after_the_middle(self) and inputs.is_floating_point():
             return inputs * 100, targets
         return inputs, targets
 
     def change_loss(self, loss: Tensor) -> Tensor:
-        """Return the loss, in the middle of the run 100 times as large."""
+        """Return the loss, multiplied by 100 halfway through the run."""
         return loss * (100 if self.step == _after_the_middle(self) else 1)
 
 
 class NotANumber(Training):
-    """A gradient is not a number, once."""
+    """One gradient is NaN, once."""
 
     def unscale_gradients(self) -> None:
-        """Spoil one gradient in the middle of the run."""
+        """Spoil one gradient halfway through the run."""
         super().unscale_gradients()
         if self.step == _after_the_middle(self):
             _middle_matrix(self).grad = torch.full_like(_middle_matrix(self), torch.nan)
 
 
 class NoZeroGrad(Training):
-    """Nobody calls zero_grad()."""
+    """zero_grad() is never called."""
 
     def zero_gradients(self) -> None:
         """Do nothing."""
 
 
 class StillScaled(Training):
-    """The loss scale is not taken out before clipping and stepping."""
+    """The loss is not unscaled before clipping and stepping."""
 
     def unscale_gradients(self) -> None:
         """Do nothing."""
@@ -77,13 +77,13 @@ class LayerLeftOut(Training):
     """The optimizer does not get one layer."""
 
     def parameter_groups(self) -> list[dict[str, object]]:
-        """Return all parameters but those of one layer."""
+        """Return all parameters except those of one layer."""
         left_out = _layer_of_middle_matrix(self)
         return [{"params": [p for n, p in self.model.named_parameters() if n not in left_out]}]
 
 
 class LayerFrozen(Training):
-    """One layer does not need gradients."""
+    """One layer requires no gradients."""
 
     def change_weights(self) -> None:
         """Freeze the layer."""
@@ -97,7 +97,7 @@ class LayerFrozen(Training):
 
 
 class DeadLayer(Training):
-    """From the start no unit of a ReLU layer is ever active."""
+    """No unit of a ReLU layer is ever active, from the start."""
 
     share = 1.0
 
@@ -110,13 +110,13 @@ class DeadLayer(Training):
 
 
 class DeadUnits(DeadLayer):
-    """From the start most units of a ReLU layer are never active."""
+    """Most units of a ReLU layer are never active, from the start."""
 
     share = 0.75
 
 
 class DeepSigmoid(Training):
-    """A deep network with sigmoids all the way."""
+    """A deep network with sigmoids everywhere."""
 
     def make_model(self) -> nn.Module:
         """Make the network."""
@@ -125,7 +125,7 @@ class DeepSigmoid(Training):
 
 
 class ScaledWeights(Training):
-    """The initial weights have another scale; biases and what is one-dimensional stay."""
+    """The initial weights have another scale; biases and other vectors are unchanged."""
 
     factor = 1.0
 
@@ -161,12 +161,12 @@ class ZeroWeights(ScaledWeights):
 
 
 class OneFastMatrix(Training):
-    """One matrix has a learning rate that is 300 times that of the others."""
+    """One matrix has a learning rate 300 times that of the others."""
 
     learning_rate_factor = 300.0
 
     def parameter_groups(self) -> list[dict[str, object]]:
-        """Return the matrix in a group of its own."""
+        """Return the matrix in a separate group."""
         matrix = _middle_matrix(self)
         others = [p for p in self.model.parameters() if p is not matrix]
         alone = {"params": [matrix], "learning_rate_factor": self.learning_rate_factor}
@@ -174,44 +174,44 @@ class OneFastMatrix(Training):
 
 
 class OneSlowMatrix(OneFastMatrix):
-    """One matrix has a learning rate that is a thousandth of that of the others."""
+    """One matrix has a thousandth of the others' learning rate."""
 
     learning_rate_factor = 0.001
 
 
 class ResumedWithoutState(Training):
-    """In the middle training is resumed, and the optimizer's state is not loaded."""
+    """Training is resumed halfway through, without loading the optimizer's state."""
 
     resumes = True
 
     def after_step(self) -> None:
-        """Resume."""
+        """Resume training."""
         if self.step == _middle(self):
             self.resume(with_state=False)
 
 
 class StateCleared(Training):
-    """In the middle the optimizer's state is thrown away."""
+    """The optimizer's state is discarded halfway through."""
 
     def after_step(self) -> None:
-        """Throw it away."""
+        """Discard the state."""
         if self.step == _middle(self):
             self.optimizer.state.clear()
 
 
 class ResumedInBfloat16(Training):
-    """In the middle training is resumed with other weights' type, which casts the state, too."""
+    """Training is resumed halfway through with another weight type, which also casts the state."""
 
     resumes = True
 
     def after_step(self) -> None:
-        """Resume."""
+        """Resume training."""
         if self.step == _middle(self):
             self.resume(precision=torch.bfloat16)
 
 
 class StepsNotCounted(Training):
-    """The optimizer's step counter does not advance, so that the bias correction stays."""
+    """The optimizer's step counter does not advance, so the bias correction stays."""
 
     def before_step(self) -> None:
         """Set the counter back."""
@@ -220,7 +220,7 @@ class StepsNotCounted(Training):
 
 
 class RandomLabels(Training):
-    """The targets have nothing to do with the inputs."""
+    """The targets are unrelated to the inputs."""
 
     share = 1.0
 
@@ -232,7 +232,7 @@ class RandomLabels(Training):
 
 
 class NoisyLabels(RandomLabels):
-    """Half of the targets have nothing to do with the inputs."""
+    """Half of the targets are unrelated to the inputs."""
 
     share = 0.5
 
@@ -246,7 +246,7 @@ class LossWithoutGradient(Training):
 
 
 class WrongSign(Training):
-    """The loss is made larger instead of smaller."""
+    """The loss is maximized instead of minimized."""
 
     def change_loss(self, loss: Tensor) -> Tensor:
         """Return its negative."""

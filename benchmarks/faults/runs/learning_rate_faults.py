@@ -50,7 +50,7 @@ def too_low() -> list[Fault]:
 
 
 def in_new_ways() -> list[Fault]:
-    """Faults with an optimizer, a schedule or a length that thresholds were not tuned on."""
+    """Faults with an optimizer, a schedule or a length for which thresholds were not tuned."""
     new: tuple[Series, ...] = (3, 4)
     return [
         Fault(
@@ -73,7 +73,7 @@ def in_new_ways() -> list[Fault]:
 
 
 def mild() -> list[Fault]:
-    """Learning rates that are off by no more than a factor of 10, which may do no harm."""
+    """Learning rates that are off by at most a factor of 10, which may do no harm."""
     factors = {"3 times too high": 3.0, "10 times too high": 10.0}
     factors |= {"3 times too low": 1 / 3, "10 times too low": 0.1}
     return [

@@ -1,4 +1,4 @@
-"""Mistakes in the loop, in the network, in the data or in the types of numbers."""
+"""Mistakes in the loop, the network, the data or the number types."""
 
 from __future__ import annotations
 

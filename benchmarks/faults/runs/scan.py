@@ -1,11 +1,11 @@
-"""Look for the learning rate of every optimizer in every task, by the losses alone.
+"""Search for the learning rate of every optimizer in every task, by the losses alone.
 
     PYTHONPATH=benchmarks python -m faults.runs.scan --jobs 2
 
-Each runs with a constant learning rate for the usual steps of the task, without the callback, from
-a seed that no case has. The grid is 1, 3, 10, 30 ... and grows until its best is inside. Printed is
-the best, or the next lower where that goes :data:`ALMOST` as far, and the share P of the way from
-the initial loss to the lowest of all optimizers that it goes.
+Each run has a constant learning rate for the task's usual number of steps, without the callback,
+from a seed that no case has. The grid is 1, 3, 10, 30 ... and grows until its best is inside. The
+output is the best one, or the next lower if that gets :data:`ALMOST` as far, and P, the share of
+the way from the initial loss to the lowest of all optimizers that it covers.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from faults.tasks.tasks import TASKS, tasks_of
 
 ALMOST = 0.98
 _SEED = 90_001
-# Where the grid begins, as a power of the root of 10: for Adam, and for the others over its best.
+# Start of the grid, as a power of the root of 10: for Adam, and for the others relative to its
+# best.
 _ADAM = -5
 _OVER_ADAM = {
     "nadam": 0, "radam": 1, "rmsprop": -1, "adagrad": 1, "adamax": 1, "lion": -2, "sgd": 3,
@@ -39,7 +40,7 @@ _FARTHEST = 8
 
 class _Nothing:
     def record(self, **scalars: Tensor) -> None:
-        """Listen to nothing."""
+        """Record nothing."""
 
     def close(self) -> None:
         """Do nothing."""
@@ -54,7 +55,7 @@ class _Unrecorded(Training):
 
 
 def learning_rate(exponent: int) -> float:
-    """Return the root of 10 to this power, with one digit."""
+    """Return the root of 10 to this power, rounded to one digit."""
     return float(f"{10 ** (exponent / 2):.0e}")
 
 
@@ -62,12 +63,12 @@ def losses_of(task: Task, optimizer: str, middle: int) -> tuple[float, Mapping[i
     """Train with one learning rate after the other.
 
     Args:
-        task: What is learned.
+        task: The task to learn.
         optimizer: A key of its learning rates.
-        middle: The exponent to begin around.
+        middle: The exponent to start around.
 
     Returns:
-        The initial loss, and by the exponent of the learning rate the final one.
+        The initial loss, and the final one by exponent of the learning rate.
     """
     known = replace(task, learning_rates={optimizer: math.nan})
     name, _, without_momentum = optimizer.partition(" ")

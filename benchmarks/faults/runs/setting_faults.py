@@ -1,4 +1,4 @@
-"""Settings of the optimizer that are wrong, and schedules that are."""
+"""Wrong settings of the optimizer, and wrong schedules."""
 
 from __future__ import annotations
 

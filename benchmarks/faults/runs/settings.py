@@ -25,21 +25,21 @@ class Settings:
 
     Attributes:
         optimizer: One of :data:`OPTIMIZERS`.
-        learning_rate: Its largest, where there is a schedule.
-        beta1: Also the momentum of SGD.
-        beta2: Also the alpha of RMSprop; None for the optimizer's default.
+        learning_rate: Its peak, if there is a schedule.
+        beta1: Also SGD's momentum.
+        beta2: Also RMSprop's alpha; None for the optimizer's default.
         epsilon: None for the optimizer's default.
-        weight_decay: Decoupled or L2, as the optimizer has it.
+        weight_decay: Decoupled or L2, depending on the optimizer.
         schedule: "cosine" and "linear" fall to 0, "restarts" does so like "cosine" three times,
             "steps" is a tenth after half and a hundredth after three quarters of the steps.
         schedule_steps: When the schedule is over; None for the end of the run.
         warm_up_steps: Steps in which the learning rate rises linearly, before the schedule.
-        steps: Of the optimizer.
-        batch_size: Examples of one backward pass.
-        accumulated_batches: Backward passes for one step; the loss is averaged over them.
+        steps: Number of optimizer steps.
+        batch_size: Examples per backward pass.
+        accumulated_batches: Backward passes per step; the loss is averaged over them.
         clip_norm: Largest norm of the gradient, or None.
-        precision: Of weights and computation.
-        loss_scale: Factor of the loss during backward, taken out of the gradient again.
+        precision: Type of weights and computation.
+        loss_scale: Factor applied to the loss during backward, and removed from the gradient.
     """
 
     optimizer: str
@@ -76,12 +76,12 @@ class Settings:
 
 
 def usual_settings(task: Task, optimizer: str = "adamw", beta1: float = 0.9) -> Settings:
-    """Return settings that nobody would find fault with.
+    """Return healthy settings.
 
     Args:
-        task: What is learned.
+        task: The task to learn.
         optimizer: One of :data:`OPTIMIZERS`.
-        beta1: Also the momentum of SGD.
+        beta1: Also SGD's momentum.
 
     Raises:
         KeyError: If no learning rate of this optimizer suits the task.
@@ -103,12 +103,12 @@ def make_optimizer(
     """Make the optimizer.
 
     Args:
-        settings: Of the run.
-        parameters: Tensors, or groups with options of their own.
-        learning_rate: Of the first step.
+        settings: Settings of the run.
+        parameters: Tensors, or groups with separate options.
+        learning_rate: Learning rate of the first step.
 
     Raises:
-        ValueError: If there is none of that name.
+        ValueError: If there is no optimizer of that name.
         ImportError: If the optimizer comes from a package that is not installed.
     """
     name = settings.optimizer

@@ -25,13 +25,13 @@ _JUDGED_EXAMPLES = 512
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run.
+    """The result of a run.
 
     Attributes:
         initial_loss: Mean loss of the untrained network over a fixed set of training examples, with
-            their true targets and nothing planted.
+            their true targets and without faults.
         final_loss: The same after the run; infinite if it is not a number.
-        seconds: Of the training, callback included.
+        seconds: Duration of the training, including the callback.
     """
 
     initial_loss: float
@@ -49,24 +49,24 @@ class Outcome:
 
 
 class Recorder(Protocol):
-    """What a training loop tells of itself: the callback, or nothing that listens."""
+    """What a training loop reports to: the callback, or nothing."""
 
     def record(self, **scalars: Tensor) -> None:
-        """Take scalars of the coming step."""
+        """Receive scalars of the coming step."""
 
     def close(self) -> None:
         """End."""
 
 
 class Training:
-    """The loop: plain PyTorch, with a method for everything in which a fault can be planted.
+    """The loop: plain PyTorch, with a method for each place where a fault can be planted.
 
     Attributes:
-        task: What is learned.
-        settings: How.
-        step: The optimizer step that is being made, counted from 1; 0 before the first.
-        generator: Of the order of the examples.
-        resumes: Whether training is resumed after half of the steps.
+        task: The task to learn.
+        settings: How to train.
+        step: The current optimizer step, counted from 1; 0 before the first.
+        generator: Determines the order of the examples.
+        resumes: Whether training is resumed halfway through.
     """
 
     resumes: ClassVar[bool] = False
@@ -77,11 +77,11 @@ class Training:
         """Build the network.
 
         Args:
-            task: What is learned.
-            settings: How.
-            seed: Of the weights, and of the order of the examples.
-            folder: Where the callback's event file goes.
-            way: To record.
+            task: The task to learn.
+            settings: How to train.
+            seed: Seed of the weights, and of the order of the examples.
+            folder: Folder of the callback's event file.
+            way: The way to record.
         """
         self.task, self.settings, self.step = task, settings, 0
         self._folder, self._way = folder, way
@@ -121,7 +121,7 @@ class Training:
         """Change the initial weights."""
 
     def parameter_groups(self) -> list[dict[str, object]]:
-        """Return what the optimizer gets, as groups."""
+        """Return the optimizer's parameters, as groups."""
         return [{"params": list(self.model.parameters())}]
 
     def learning_rate(self) -> float:
@@ -129,7 +129,7 @@ class Training:
         return self.settings.learning_rate_at(max(1, self.step))
 
     def change_batch(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what is learned from in this step."""
+        """Return the batch of this step."""
         return inputs, targets
 
     def change_loss(self, loss: Tensor) -> Tensor:
@@ -137,30 +137,30 @@ class Training:
         return loss
 
     def zero_gradients(self) -> None:
-        """Forget the gradients of the step before."""
+        """Clear the gradients of the previous step."""
         self.optimizer.zero_grad()
 
     def unscale_gradients(self) -> None:
-        """Take the loss scale out of the gradients."""
+        """Remove the loss scale from the gradients."""
         if self.settings.loss_scale != 1:
             for parameter in self.model.parameters():
                 if parameter.grad is not None:
                     parameter.grad /= self.settings.loss_scale
 
     def before_step(self) -> None:
-        """Do what is to happen before a step."""
+        """Hook that runs before a step."""
 
     def after_step(self) -> None:
-        """Do what is to happen after a step."""
+        """Hook that runs after a step."""
 
     # --- the loop ---
 
     def resume(self, *, with_state: bool = True, precision: torch.dtype | None = None) -> None:
-        """Begin anew with the weights of now, as after the end of the process.
+        """Restart with the current weights, as after the end of the process.
 
         Args:
-            with_state: Whether the optimizer's state is loaded, too.
-            precision: The type that the weights get, or None.
+            with_state: Whether to load the optimizer's state, too.
+            precision: The new type of the weights, or None.
         """
         state = self.optimizer.state_dict()
         self._debug.close()
@@ -177,14 +177,14 @@ class Training:
         self.optimizer = make_optimizer(self.settings, groups, self.learning_rate())
         if state is not None:
             self.optimizer.load_state_dict(state)
-        # With a state, the callback goes on from its count.
+        # With a state, the callback continues from its count.
         self._debug = self.make_recorder(steps_taken if state is None else None)
 
     def make_recorder(self, initial_step: int | None) -> Recorder:
         """Attach the callback."""
         with warnings.catch_warnings():
-            # Of parameters that the optimizer does not have, and of the types in a checkpoint: the
-            # findings are what counts here.
+            # Warnings about parameters missing in the optimizer, and about types in a checkpoint:
+            # only the findings count here.
             warnings.simplefilter("ignore")
             return AdamDebugCallback(
                 self.model,

@@ -26,23 +26,23 @@ _OPTIONS: dict[Way, dict[str, Any]] = {
     "default": {},
     "every-5": {"every_n_steps": 5, "histograms_every_n_steps": 100},
 }
-# Of the run that stands for all code that decides what is recorded: an interval of 3, powers of two
-# between, and a closer look at a spike.
+# The reference run that covers all code that decides what is recorded: an interval of 3, powers of
+# two between, and a closer look at a spike.
 _STEPS, _SPIKE = 500, 301
 
 
 def options_of(way: Way, steps: int) -> dict[str, Any]:
-    """Return what the callback is told of when to record.
+    """Return the callback's options about when to record.
 
     Args:
-        way: To record. By default it is told ``total_steps`` and nothing else.
-        steps: Of the run.
+        way: The way to record. By default only ``total_steps`` is given.
+        steps: Number of steps of the run.
     """
     return {"total_steps": steps, **_OPTIONS[way]}
 
 
 def interval_of(way: Way, steps: int) -> int:
-    """Return how many steps lie between records of a run of so many steps."""
+    """Return the interval between records in a run with this many steps."""
     return intervals.choose(options_of(way, steps).get("every_n_steps"), steps).interval(1)
 
 
@@ -50,8 +50,9 @@ def interval_of(way: Way, steps: int) -> int:
 def any_clock() -> Iterator[None]:
     """Record the same on a slow machine as on a fast one.
 
-    A run may spend some seconds on records, whatever their share of its time. Every run here is so
-    short that these suffice, unless the machine is busy: here they always do.
+    A run may spend some seconds on records, whatever their share of its time. These suffice for
+    every run here, because all are short, unless the machine is busy: with this, they always
+    suffice.
     """
     with mock.patch.object(overhead, "ALLOWANCE_SECONDS", math.inf):
         yield
@@ -59,10 +60,10 @@ def any_clock() -> Iterator[None]:
 
 @functools.cache
 def fingerprint(way: Way) -> str:
-    """Return what changes with the code that decides what is recorded: steps, names, and numbers.
+    """Return a value that changes with what is recorded: steps, names, numbers.
 
-    It is a digest of a small run that is recorded, not of files: what does not change a recording
-    does not train everything anew.
+    It is a digest of a small recorded run, not of files: a change that does not affect recordings
+    does not trigger new trainings.
     """
     with tempfile.TemporaryDirectory() as folder:
         _record_reference_run(Path(folder), way)
@@ -71,14 +72,15 @@ def fingerprint(way: Way) -> str:
         digest = hashlib.sha256()
         for part in (run.steps.tolist(), run.statistics, every_step.names):
             digest.update(repr(part).encode())
-        # In three digits, of the first records: what a processor adds up in another order is equal.
+        # Rounded to three digits, in the first records: the order of summation differs between
+        # processors.
         for name in run.statistics:
             digest.update(repr([f"{x:.3g}" for x in run.statistic(name)[:8].ravel()]).encode())
     return digest.hexdigest()[:16]
 
 
 def _record_reference_run(folder: Path, way: Way) -> None:
-    # The generator of the caller stays where it was.
+    # The caller's generator is left unchanged.
     with torch.random.fork_rng(devices=[]), any_clock():
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))

@@ -1,1 +1,1 @@
-"""What is learned: data, networks, and the tasks that join them."""
+"""Data, networks, and the tasks that combine them."""

@@ -1,4 +1,4 @@
-"""What the tasks learn from: nothing that has to be downloaded."""
+"""Data of the tasks, without any downloads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Examples:
     Attributes:
         inputs: ``[examples, ...]``, floats or token numbers.
         targets: ``[examples, ...]``: class or token numbers, or floats to be predicted.
-        classes: How many classes or tokens there are; 0 if the targets are floats.
+        classes: Number of classes or tokens; 0 if the targets are floats.
     """
 
     inputs: Tensor
@@ -71,7 +71,7 @@ def diabetes() -> Examples:
 
 @functools.cache
 def teacher() -> Examples:
-    """4,096 points ``[16]`` and what a fixed random network makes of them, ``[4]``."""
+    """4,096 points ``[16]`` and a fixed random network's outputs for them, ``[4]``."""
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(4096, 16, generator=generator)
     hidden = torch.tanh(inputs @ torch.randn(16, 32, generator=generator) / 2)
@@ -105,7 +105,7 @@ def photographs() -> Tensor:
 
 @functools.cache
 def patches_to_place() -> Examples:
-    """2,214 patches ``[3, 12, 12]`` of two photographs, and from which third of which they are."""
+    """2,214 patches ``[3, 12, 12]`` of two photographs, and which third of which they show."""
     patches = photographs().unfold(2, 12, 5).unfold(3, 12, 5).permute(0, 2, 3, 1, 4, 5)
     photograph, row, _ = torch.meshgrid(*map(torch.arange, patches.shape[:3]), indexing="ij")
     places = 3 * photograph + 3 * row // patches.shape[1]
@@ -114,7 +114,7 @@ def patches_to_place() -> Examples:
 
 @functools.cache
 def pixels() -> Examples:
-    """7,597 points ``[2]`` of a photograph, and how bright it is there, ``[1]``."""
+    """7,597 points ``[2]`` of a photograph, and its brightness there, ``[1]``."""
     brightness = photographs()[1].mean(0)[::2, ::2]
     axes = (torch.linspace(-1, 1, size) for size in brightness.shape)
     points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 2)
@@ -130,7 +130,7 @@ def sums_modulo_53() -> Examples:
 
 @functools.cache
 def topics_text() -> str:
-    """Python's language reference, as far as ``help()`` has it: about 460,000 characters."""
+    """Python's language reference, as available in ``help()``: about 460,000 characters."""
     return "\n".join(text for _, text in sorted(pydoc_data.topics.topics.items()))
 
 
@@ -143,7 +143,7 @@ def docstrings_text() -> str:
 
 @functools.cache
 def sources() -> tuple[str, ...]:
-    """The source of each of some modules of Python's standard library that are written in it."""
+    """The source of some pure-Python modules of the standard library, one text each."""
     modules = [importlib.import_module(name) for name in standard_library.MODULES]
     written = [m for m in modules if (getattr(m, "__file__", None) or "").endswith(".py")]
     return tuple(inspect.getsource(module) for module in written)
@@ -151,7 +151,7 @@ def sources() -> tuple[str, ...]:
 
 @functools.cache
 def modules_to_name(length: int, vocabulary: int) -> Examples:
-    """Pieces of source, of so many words, and the number of the module that they are from."""
+    """Pieces of source with this many words, and the index of the module that they are from."""
     parts = [_words(text) for text in sources()]
     numbers = _numbered([word for part in parts for word in part], vocabulary)
     pieces = [
@@ -166,8 +166,8 @@ def characters(text: str, length: int) -> Examples:
     """Cut a text into sequences; the target of a character is the one that follows.
 
     Args:
-        text: Characters seen fewer than 20 times count as one.
-        length: Of a sequence.
+        text: Characters that occur fewer than 20 times count as one.
+        length: Length of a sequence.
     """
     counts = Counter(text)
     alphabet = sorted(character for character, count in counts.items() if count >= 20)
@@ -179,9 +179,9 @@ def words(text: str, length: int, vocabulary: int) -> Examples:
     """Cut a text into sequences of words; the target of a word is the one that follows.
 
     Args:
-        text: Split at what is neither letter nor digit; signs are words of their own.
-        length: Of a sequence.
-        vocabulary: How many words are told apart; all others count as one.
+        text: Split at everything that is neither letter nor digit; signs are separate words.
+        length: Length of a sequence.
+        vocabulary: Number of distinct words; all others count as one.
     """
     parts = _words(text)
     numbers = _numbered(parts, vocabulary)

@@ -1,4 +1,4 @@
-"""Small networks of the kinds that people train."""
+"""Small networks of common kinds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def mlp(sizes: list[int], activation: Callable[[], nn.Module] = nn.ReLU) -> nn.S
 
 
 def deep_mlp(sizes: list[int]) -> nn.Sequential:
-    """Fully connected layers with ReLUs, and the initial weights of He that many layers need."""
+    """Fully connected layers with ReLUs, with He initialization, which many layers need."""
     model = mlp(sizes)
     for layer in model:
         if isinstance(layer, nn.Linear):
@@ -277,7 +277,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(tokens, width)
         self.positions = nn.Embedding(length, width)
-        # PyTorch's own N(0, 1) is too wide for the usual learning rates.
+        # PyTorch's default N(0, 1) is too wide for the usual learning rates.
         nn.init.normal_(self.embedding.weight, std=0.1)
         nn.init.normal_(self.positions.weight, std=0.1)
         self.blocks = nn.Sequential(

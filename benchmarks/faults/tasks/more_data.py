@@ -1,6 +1,6 @@
-"""What the tasks of the fourth series learn from: texts of what is installed, and made-up data.
+"""Data of the fourth series: texts of installed packages, and synthetic data.
 
-Everything is drawn from generators of its own, so that it is the same in every run.
+Everything is drawn from separate generators, so it is the same in every run.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def signals() -> Examples:
 
 
 def _distance_to_outline(kind: int, x: Tensor, y: Tensor) -> Tensor:
-    """Return how far points are outside of a shape of radius 1, negative inside."""
+    """Return the distance of points from the outline of a shape of radius 1, negative inside."""
     disc, square = (x**2 + y**2).sqrt() - 1, torch.maximum(x.abs(), y.abs()) - 0.9
     cross = torch.minimum(x.abs(), y.abs()) - 0.35
     return (
@@ -64,7 +64,7 @@ def _distance_to_outline(kind: int, x: Tensor, y: Tensor) -> Tensor:
 
 @functools.cache
 def _shapes() -> tuple[Tensor, Tensor]:
-    """Draw 4,096 shapes ``[16, 16]``, of brightness 0 to 1, and say which of eight they are."""
+    """Draw 4,096 shapes ``[16, 16]``, of brightness 0 to 1, each one of eight kinds."""
     generator = torch.Generator().manual_seed(1)
     kinds = torch.randint(_SHAPES, (4096,), generator=generator)
     radii = 3.5 + 3 * torch.rand(4096, 1, 1, generator=generator)
@@ -120,7 +120,7 @@ def sets_to_describe() -> Examples:
 
 @functools.cache
 def ratings(users: int, items: int) -> Examples:
-    """20,000 pairs of a user and an item, and how the one rates the other, ``[1]``."""
+    """20,000 pairs of a user and an item, and the user's rating of the item, ``[1]``."""
     generator = torch.Generator().manual_seed(5)
     pairs = torch.stack(
         [torch.randint(n, (20_000,), generator=generator) for n in (users, items)], dim=1
@@ -134,7 +134,7 @@ def ratings(users: int, items: int) -> Examples:
 
 @functools.cache
 def robot_arm() -> Examples:
-    """4,096 positions of four joints ``[4]``, and where the hand is then, ``[2]``."""
+    """4,096 positions of four joints ``[4]``, and the resulting position of the hand, ``[2]``."""
     generator = torch.Generator().manual_seed(6)
     angles = 2 * torch.rand(4096, 4, generator=generator) - 1
     directions = (1.2 * angles).cumsum(dim=1)
@@ -145,7 +145,7 @@ def robot_arm() -> Examples:
 
 @functools.cache
 def spirals() -> Examples:
-    """3,000 points ``[2]`` and on which of three arms of a spiral they are."""
+    """3,000 points ``[2]`` and which of three arms of a spiral they are on."""
     generator = torch.Generator().manual_seed(7)
     arms = torch.randint(3, (3000,), generator=generator)
     radii = torch.rand(3000, generator=generator).sqrt()
@@ -157,7 +157,7 @@ def spirals() -> Examples:
 
 @functools.cache
 def graphs(nodes: int = 14) -> Examples:
-    """2,048 adjacency matrices ``[nodes, nodes]`` and in which of four ways they were drawn."""
+    """2,048 adjacency matrices ``[nodes, nodes]`` and which of four ways they were drawn in."""
     generator = torch.Generator().manual_seed(8)
     count = 2048
     kinds = torch.randint(4, (count,), generator=generator)
@@ -174,7 +174,7 @@ def graphs(nodes: int = 14) -> Examples:
     drawn = torch.rand(count, nodes, nodes, generator=generator) < chances[kinds]
     upper = drawn.float().triu(diagonal=1)
     edges = upper + upper.transpose(1, 2)
-    # In an order that says nothing.
+    # In random order.
     order = torch.rand(count, nodes, generator=generator).argsort(dim=1)
     edges = edges.gather(1, order[:, :, None].expand(-1, -1, nodes))
     return Examples(edges.gather(2, order[:, None, :].expand(-1, nodes, -1)), kinds, 4)
@@ -182,14 +182,14 @@ def graphs(nodes: int = 14) -> Examples:
 
 @functools.cache
 def names_of_characters() -> str:
-    """The names of Unicode's characters, as far as they are in alphabets: 300,000 characters."""
+    """The names of Unicode's characters that belong to alphabets: 300,000 characters."""
     names = (unicodedata.name(chr(number), "") for number in range(0x20, 0x3000))
     return "\n".join(name.lower() for name in names if name)
 
 
 @functools.cache
 def numpy_docstrings() -> str:
-    """What NumPy says of its functions and classes: several hundred thousand characters."""
+    """NumPy's docstrings of functions and classes: several hundred thousand characters."""
     return "\n".join(_docstrings_of("numpy") + _docstrings_of("numpy.linalg"))
 
 
@@ -201,16 +201,16 @@ def other_sources() -> str:
 
 @functools.cache
 def scipy_parts_to_name(length: int, buckets: int) -> Examples:
-    """Pieces of SciPy's docstrings as numbers of their trigrams, and the part they are from.
+    """Pieces of SciPy's docstrings as ids of their trigrams, and the part they are from.
 
     Args:
-        length: Characters of a piece.
-        buckets: How many trigrams are told apart; more than one may have the same number.
+        length: Characters per piece.
+        buckets: Number of distinct trigram ids; several trigrams may share an id.
     """
     pieces, names = [], []
     for part, name in enumerate(_SCIPY):
         lines = "\n".join(_docstrings_of(f"scipy.{name}")).lower().split("\n")
-        # SciPy draws some of its examples anew in every process, and says so.
+        # SciPy generates some of its examples randomly in every process, and marks them.
         lasting = "\n".join(line for line in lines if "# may vary" not in line)
         text = " ".join(lasting.split())[:60_000]
         numbers = torch.tensor(

@@ -1,4 +1,4 @@
-"""The networks of the fourth series, where they are not plain stacks of :mod:`.models`."""
+"""The networks of the fourth series that are not plain stacks of :mod:`.models`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class UNet(nn.Module):
 
 
 class GatedConvolutions(nn.Module):
-    """A large embedding, and convolutions over the words before, each with a gate."""
+    """A large embedding, and gated convolutions over the previous words."""
 
     def __init__(self, tokens: int, width: int, layers: int) -> None:
         """Build it."""
@@ -68,7 +68,7 @@ class GatedConvolutions(nn.Module):
 
 
 class GatedBlock(nn.Module):
-    """Attention, and a SwiGLU, each behind an RMS norm and beside a shortcut; without biases."""
+    """Attention and a SwiGLU, each with an RMS norm and a shortcut; without biases."""
 
     def __init__(self, width: int, heads: int) -> None:
         """Build it."""
@@ -98,7 +98,7 @@ class GatedBlock(nn.Module):
 
 
 class TiedTransformer(nn.Module):
-    """A causal transformer whose output layer has the weights of its embedding."""
+    """A causal transformer whose output layer shares the weights of its embedding."""
 
     def __init__(self, tokens: int, length: int, width: int) -> None:
         """Build it, with two blocks of four heads."""
@@ -134,7 +134,7 @@ class DeepSets(nn.Module):
 
 
 class MatrixFactorization(nn.Module):
-    """Two large embeddings whose product, with a bias of each row, is a rating."""
+    """Two large embeddings whose product, with a bias per row, is a rating."""
 
     def __init__(self, users: int, items: int, width: int) -> None:
         """Build it."""
@@ -168,7 +168,7 @@ class BagOfTrigrams(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Weighs each channel by what is in all of them."""
+    """Weights each channel by the content of all of them."""
 
     def __init__(self, channels: int) -> None:
         """Build it."""
@@ -194,7 +194,7 @@ def _squeeze_excite_cnn() -> nn.Sequential:
 @functools.cache
 def _trained_on_other_shapes() -> Mapping[str, Tensor]:
     examples = pictures_of_shapes(0)
-    # What is drawn here must not depend on the run, nor change what it draws later.
+    # Random numbers drawn here must neither depend on the run nor affect it.
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         model = _squeeze_excite_cnn()

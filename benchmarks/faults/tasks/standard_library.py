@@ -1,7 +1,7 @@
-"""The docstrings of Python's standard library; as a program, this file prints them.
+"""The docstrings of Python's standard library; run as a program, this file prints them.
 
-Other packages change what they find there: transformers adds methods to `logging.Logger`, and an
-import leaves modules behind as members of others. So `data.docstrings_text` asks a bare process.
+Other packages change what is found there: transformers adds methods to `logging.Logger`, and an
+import leaves modules behind as members of others. So `data.docstrings_text` uses a fresh process.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ MODULES = (
 
 
 def docstrings() -> str:
-    """Those of `MODULES` as this process finds them, each once, by name."""
+    """The docstrings of `MODULES` in this process, each once, by name."""
     texts: dict[str, None] = {}
     for name in MODULES:
         module = importlib.import_module(name)
         for public in getattr(module, "__all__", ()):
-            getattr(module, public)  # some are not there before somebody asks for them
+            getattr(module, public)  # some only exist after being requested
         members = [value for _, value in sorted(vars(module).items(), key=lambda item: item[0])]
         for member in [module, *members]:
             texts[_own_doc(member)] = None

@@ -1,4 +1,4 @@
-"""A task is a network, its data, and learning rates that suit it."""
+"""A task is a network, its data, and suitable learning rates."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch.nn import functional
 from faults.tasks.data import Examples
 
 Half = Literal["tuning", "reporting"]
-# Tasks among which faults and controls were dealt out together. The second and the third were the
-# reporting half once; what was read of them has been used since.
+# Tasks to which faults and controls were assigned together. The second and the third were once the
+# reporting half; what was read of them has been used since.
 Series = Literal[1, 2, 3, 4]
 HALVES: dict[Series, Half] = {1: "tuning", 2: "tuning", 3: "tuning", 4: "reporting"}
 
@@ -25,19 +25,19 @@ class Task:
     """A network and what it learns.
 
     Attributes:
-        name: Of the task, which is that of the network.
-        series: The tasks that it belongs to.
-        examples: What it learns from.
-        model: Makes the network, with the random numbers of the moment.
-        learning_rates: By the name of the optimizer, one that suits it; those that train the task
-            badly at any learning rate are not among them.
+        name: Name of the task, which is that of the network.
+        series: Series of the task.
+        examples: Its data.
+        model: Creates the network, with the current random state.
+        learning_rates: A suitable one for each optimizer, by name; optimizers that train the task
+            badly at any learning rate are missing.
         matrix: Name of a weight matrix in the middle of the network.
         relu_layer: Name of a module with a bias whose outputs go through a ReLU, or None.
-        deep_sigmoid: The same network with sigmoids all the way, or None where it is not deep.
-        large_embedding: Whether most rows of its embedding are not used in a batch.
+        deep_sigmoid: The same network with sigmoids everywhere, or None if it is not deep.
+        large_embedding: Whether most rows of its embedding are unused in a batch.
         float16: Whether it trains on a CPU with weights in half precision.
-        batch_size: How many examples a step takes.
-        steps: How many steps its runs usually take.
+        batch_size: Number of examples per step.
+        steps: Usual number of steps of its runs.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""What is learned by what: a task is a network, its data, and learning rates that suit it.
+"""All tasks: a task is a network, its data, and suitable learning rates.
 
-The tasks of the tuning half are other networks than those of the reporting half, and learn from
-other texts and other pictures.
+The tasks of the tuning half use different networks from those of the reporting half, and different
+texts and pictures.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from faults.tasks.first_series import FIRST
 from faults.tasks.fourth_series import FOURTH
 from faults.tasks.task import HALVES, Half, Series, Task
 
-# In the order of their series, in which faults are dealt out to them.
+# In the order of their series, in which faults are assigned to them.
 TASKS: tuple[Task, ...] = (*FIRST, *FOURTH)
 
 

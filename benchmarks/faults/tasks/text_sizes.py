@@ -1,4 +1,4 @@
-"""How long the examples of texts are, and how many words are told apart."""
+"""Length of the text examples, and size of the vocabularies."""
 
 from __future__ import annotations
 

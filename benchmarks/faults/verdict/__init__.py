@@ -1,1 +1,1 @@
-"""What the rules say of the recordings, counted."""
+"""The findings of the rules in the recordings, counted."""

@@ -1,4 +1,4 @@
-"""How near the learning-rate compass comes to the distance from the learning rate of a task."""
+"""How close the learning-rate compass comes to the true distance from a task's learning rate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from faults.verdict.diagnosed_runs import DiagnosedRun
 NEAR = math.sqrt(10)
 
 _KIN = dict.fromkeys(("adam", "adamw", "amsgrad", "nadam"), "Adam, AdamW, AMSGrad, NAdam")
-# Nothing but the optimizer and its learning rate differs from the usual.
+# Only the optimizer and its learning rate differ from the usual.
 _PLAIN_CONTROLS = {
     c.variant for c in CONTROLS if c.variant.startswith(("adamw once", "adamw a", "adamw lr"))
 } | {"adamw", "amsgrad", "nadam", "radam", "sgd", "lion", "adamax"}
@@ -26,15 +26,15 @@ _PLAIN_CONTROLS = {
 
 @dataclass(frozen=True)
 class CompassRow:
-    """What the compass reads at the end of runs at one distance.
+    """The compass' readings at the end of runs at one distance.
 
     Attributes:
-        optimizer: Its name, or those of its kin.
+        optimizer: Name of the optimizer, or of a group of similar ones.
         factor: Learning rate of the run over the usual one of the task.
-        runs: How many.
-        cosine: Its quantiles 0.1, 0.5 and 0.9; NaN where there is none.
-        told: In how many runs there is a reading.
-        near: In how many of these it is off by at most :data:`NEAR`.
+        runs: Number of runs.
+        cosine: Its quantiles 0.1, 0.5 and 0.9; NaN if there is none.
+        told: Number of runs with a reading.
+        near: Number of those that are off by at most :data:`NEAR`.
     """
 
     optimizer: str
@@ -47,13 +47,13 @@ class CompassRow:
 
 @dataclass(frozen=True)
 class NeedleCount:
-    """Where the needle of the compass is at the end of healthy runs.
+    """The needle of the compass at the end of healthy runs.
 
     Attributes:
         near: Runs in which it is off by at most :data:`NEAR`.
-        silent: In which nothing can be told.
-        too_low: In which it says that the learning rate is lower than it is, by more than that.
-        too_high: In which it says so of a higher one.
+        silent: Runs without a reading.
+        too_low: Runs in which it reads lower than the truth, by more than that.
+        too_high: Runs in which it reads higher, by more than that.
     """
 
     near: int
@@ -69,7 +69,7 @@ class NeedleCount:
 
 
 def count_needles(runs: Iterable[DiagnosedRun]) -> NeedleCount:
-    """Count healthy runs, whatever their schedule: all have a learning rate that suits them."""
+    """Count healthy runs, whatever their schedule: all have a suitable learning rate."""
     offs = [off_by(run) for run in runs]
     return NeedleCount(
         sum(1 / NEAR <= off <= NEAR for off in offs),
@@ -80,10 +80,10 @@ def count_needles(runs: Iterable[DiagnosedRun]) -> NeedleCount:
 
 
 def off_by(run: DiagnosedRun) -> float:
-    """Return what the compass reads in a healthy run, over what is true; NaN where it is silent.
+    """Return the reading in a healthy run over the truth; NaN without a reading.
 
-    True is the learning rate over the usual one. Only where it is another one by intent it is not
-    1: a small batch has a lower one that suits it.
+    The truth is the learning rate over the usual one. It differs from 1 only where that is
+    intended: for a small batch, a lower one is suitable.
     """
     if run.reading is None or not run.reading.factor > 0:
         return math.nan
@@ -93,9 +93,9 @@ def off_by(run: DiagnosedRun) -> float:
 
 
 def compass_rows(runs: Iterable[DiagnosedRun]) -> list[CompassRow]:
-    """Count the runs with a constant learning rate that differ from the usual in it alone.
+    """Count the runs with a constant learning rate that differ from the usual only in it.
 
-    Optimizers without a first moment, of which nothing can be read, are left out.
+    Optimizers without a first moment, which allow no reading, are left out.
     """
     members: dict[tuple[str, float], list[DiagnosedRun]] = {}
     for run in runs:

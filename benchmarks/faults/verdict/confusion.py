@@ -1,4 +1,4 @@
-"""Counts: how often a fault is named, and how often a healthy run is not left alone."""
+"""Counts how often a fault is named, and how often a healthy run gets a finding."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ ALARMING = {rule.id for rule in RULES if rule.severity != "info"}
 
 @dataclass(frozen=True)
 class Share:
-    """So many of so many."""
+    """A count and its total."""
 
     count: int
     total: int
 
     def __str__(self) -> str:
-        """As in "12/13"."""
+        """Format as "12/13"."""
         return f"{self.count}/{self.total}"
 
 
 @dataclass(frozen=True)
 class FaultRow:
-    """What became of the runs with one kind of fault.
+    """The results of the runs with one kind of fault.
 
     Attributes:
-        kind: Of fault.
-        runs: How many.
-        harmed: How many of them trained worse for it.
-        named: In how many of all a right rule fired.
-        named_when_harmed: The same of those that it harmed.
-        first_when_harmed: In how many of these nothing stood before it.
-        steps_until_named: Median over the runs in which it was named; None without.
+        kind: Kind of fault.
+        runs: Number of runs.
+        harmed: Number of runs that trained worse because of it.
+        named: Number of runs in which a right rule fired.
+        named_when_harmed: The same among the harmed ones.
+        first_when_harmed: Number of these in which it came first.
+        steps_until_named: Median over the runs in which it was named; None without any.
         others: Other rules that raised an alarm, with the number of runs.
     """
 
@@ -58,12 +58,13 @@ class RuleRow:
 
     Attributes:
         rule: Its id.
-        severities: That its findings had, most frequent first.
-        named: Of the harmed runs whose fault it names, in how many it or another such rule fired.
+        severities: Severities of its findings, most frequent first.
+        named: Among the harmed runs whose fault it names, those in which it or an equivalent rule
+            fired.
         named_by_alarm: The same, with a warning or an error rather than a question.
-        first: In how many of those nothing stood before it.
-        false_alarms: Of the healthy runs, in how many it raised an alarm.
-        questions: Of the healthy runs, in how many it asked.
+        first: Those in which it came first.
+        false_alarms: Healthy runs in which it raised an alarm.
+        questions: Healthy runs in which it asked.
     """
 
     rule: str
@@ -93,12 +94,12 @@ def fault_row(kind: str, runs: Sequence[DiagnosedRun]) -> FaultRow:
 
 
 def fault_rows(runs: Iterable[DiagnosedRun]) -> list[FaultRow]:
-    """Count the runs of each kind of fault, in the order in which the kinds first come."""
+    """Count the runs of each kind of fault, in the order of their first occurrence."""
     return [fault_row(kind, members) for kind, members in _by_kind(runs).items()]
 
 
 def rule_rows(runs: Sequence[DiagnosedRun]) -> list[RuleRow]:
-    """Count for each rule that is for a fault, or that raised an alarm in a healthy run."""
+    """Count for each rule that names a fault, or that raised an alarm in a healthy run."""
     healthy = healthy_runs(runs)
     harmed = [run for run in faulty_runs(runs) if run.is_harmed]
     rules = dict.fromkeys(run.rules[0] for run in faulty_runs(runs) if run.rules)
@@ -129,31 +130,31 @@ def healthy_runs(runs: Iterable[DiagnosedRun]) -> list[DiagnosedRun]:
 
 
 def faulty_runs(runs: Iterable[DiagnosedRun]) -> list[DiagnosedRun]:
-    """Return the runs with a fault that is counted."""
+    """Return the runs with a counted fault."""
     return [run for run in runs if isinstance(run.case.planted, Fault) and run.case.planted.counted]
 
 
 def mild_runs(runs: Iterable[DiagnosedRun]) -> list[DiagnosedRun]:
-    """Return the runs with a deviation that has rows of its own and is in no total."""
+    """Return the runs with a mild deviation, which has separate rows and is in no total."""
     return [
         run for run in runs if isinstance(run.case.planted, Fault) and not run.case.planted.counted
     ]
 
 
 def claimed_and_harmed(runs: Iterable[DiagnosedRun]) -> list[DiagnosedRun]:
-    """Return the runs that a fault harmed for which there is a rule that raises an alarm."""
+    """Return the runs harmed by a fault for which a rule raises an alarm."""
     return [run for run in faulty_runs(runs) if run.is_harmed and set(run.rules) & ALARMING]
 
 
 def false_alarms(runs: Iterable[DiagnosedRun]) -> list[DiagnosedRun]:
-    """Return the healthy runs in which there is any warning or error."""
+    """Return the healthy runs with any warning or error."""
     return [run for run in healthy_runs(runs) if run.alarms]
 
 
 def missed(runs: Iterable[DiagnosedRun]) -> list[DiagnosedRun]:
-    """Return the harmed runs in which no right rule fired, or another stood before it.
+    """Return the harmed runs in which no right rule fired, or another came first.
 
-    Those are among them for which there are only rules that ask.
+    This includes runs whose rules only ask.
     """
     return [run for run in faulty_runs(runs) if run.rules and run.is_harmed and run.rank != 1]
 
@@ -163,9 +164,9 @@ class Totals:
     """How well all rules did.
 
     Attributes:
-        named: Of the faults that harmed and for which a rule raises an alarm, those named.
+        named: Harmful faults with an alarming rule that were named.
         named_by_alarm: Those named with a warning or an error rather than a question.
-        first: Those where nothing stood before.
+        first: Those whose rule came first.
         false_alarms: Healthy runs with an alarm.
     """
 

@@ -1,4 +1,4 @@
-"""What became of a run, and what the product's own reader finds in its event file."""
+"""The result of a run, and the findings in its event file by the product's own reader."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
 from tb_adam_plugin.diagnosis.rule import Finding
 from tb_adam_plugin.run_data import load_runs
 
-# A run that makes less than this share of the progress of the best run of its task was harmed.
+# A run that makes less than this share of the best run's progress in its task was harmed.
 UNHARMED = 0.9
 
 
@@ -27,15 +27,15 @@ class DiagnosedRun:
     """A run and its findings.
 
     Attributes:
-        case: What was trained.
+        case: The trained case.
         progress: (L0 - L) / (L0 - L_best), with L0 and L the losses before and after, and L_best
             the lowest loss that any run of the task reached with its usual number of examples;
             minus infinity if L is not finite.
-        findings: In the order in which they are shown.
-        steps_until_named: From where the fault begins to the record at which a rule that is for it
-            first fires; None if none does.
-        reading: What the compass reads at the end of the run; None where it cannot.
-        records: How many steps were recorded.
+        findings: In display order.
+        steps_until_named: From the start of the fault to the record at which a right rule first
+            fires; None if none does.
+        reading: The compass' reading at the end of the run; None without one.
+        records: Number of recorded steps.
     """
 
     case: Case
@@ -52,17 +52,17 @@ class DiagnosedRun:
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """Of the rules that name what is planted; empty for a control."""
+        """Ids of the rules that name the fault; empty for a control."""
         return self.case.planted.rules if isinstance(self.case.planted, Fault) else ()
 
     @property
     def rank(self) -> int | None:
-        """The place of the first finding that names the fault, counted from 1; None without."""
+        """The position of the first finding that names the fault, counted from 1; None without."""
         return rank_of(self.rules, self.case.begins, self.findings)
 
     @property
     def is_named_by_alarm(self) -> bool:
-        """Whether a finding that names the fault is a warning or an error, and no question."""
+        """Whether a finding that names the fault is a warning or an error, not a question."""
         return rank_of(self.rules, self.case.begins, self.alarms) is not None
 
     @property
@@ -72,16 +72,16 @@ class DiagnosedRun:
 
     @property
     def early_alarms(self) -> tuple[Finding, ...]:
-        """Alarms that are over before the fault begins."""
+        """Alarms that are over before the fault starts."""
         return tuple(f for f in self.alarms if f.last_step <= self.case.begins)
 
 
 def rank_of(rules: Sequence[str], begins: float, findings: Sequence[Finding]) -> int | None:
-    """Return the place of the first finding of some rules, counted from 1.
+    """Return the position of the first finding of some rules, counted from 1.
 
     Args:
-        rules: Ids.
-        begins: The number of steps before the fault is there; what begins earlier is not it.
+        rules: Ids of the rules.
+        begins: The number of steps before the fault appears; earlier findings do not count.
         findings: In order.
     """
     for rank, finding in enumerate(findings, start=1):
@@ -91,7 +91,7 @@ def rank_of(rules: Sequence[str], begins: float, findings: Sequence[Finding]) ->
 
 
 def progress_of(outcome: Outcome, best_loss: float) -> float:
-    """Return which share of the way to the best loss a run went."""
+    """Return the share of the way to the best loss that a run covered."""
     if not np.isfinite(outcome.final_loss):
         return -np.inf
     return (outcome.initial_loss - outcome.final_loss) / (outcome.initial_loss - best_loss)
@@ -100,8 +100,8 @@ def progress_of(outcome: Outcome, best_loss: float) -> float:
 def best_losses(runs: Sequence[Wanted]) -> Mapping[str, float]:
     """Return the lowest final loss of each task, by its name.
 
-    A run that sees more than the usual examples, in more steps or larger batches, counts only where
-    there is no other: what it reaches is no measure of how well the others used theirs.
+    A run that sees more than the usual examples, in more steps or larger batches, only counts if
+    there is no other: its loss does not show how well the others used theirs.
     """
     best: dict[str, tuple[bool, float]] = {}
     for run in runs:
@@ -116,9 +116,9 @@ def diagnose_run(run: Wanted, best_loss: float, keep_every: int = 1) -> Diagnose
     """Read a run's event file and apply the rules.
 
     Args:
-        run: Which.
-        best_loss: Of its task.
-        keep_every: How many times longer the interval between records is taken to have been.
+        run: The run.
+        best_loss: Best loss of its task.
+        keep_every: Factor by which to lengthen the interval between records.
     """
     (stored,) = load_runs(run.folder)
     case, diagnosis = run.case, stored.diagnosis
@@ -140,8 +140,8 @@ def diagnose_run(run: Wanted, best_loss: float, keep_every: int = 1) -> Diagnose
 
 
 def _step_of_first_firing(run: RecordedRun, rules: Sequence[str], begins: float) -> float:
-    """Return the record at which the rules would have fired while training went on."""
-    # It is taken for granted that what has fired does not become silent again.
+    """Return the record at which the rules would have fired during training."""
+    # Assumes that what has fired does not become silent again.
     first, last = 0, run.step.size - 1
     while first < last:
         middle = (first + last) // 2
@@ -154,7 +154,7 @@ def _step_of_first_firing(run: RecordedRun, rules: Sequence[str], begins: float)
 
 
 def cut_after(run: RecordedRun, step: float) -> RecordedRun:
-    """Return a run as it was when this step had been recorded."""
+    """Return a run as it was after this step had been recorded."""
     steps = run.every_step["step"] <= step if run.every_step else slice(0)
     return replace(
         of_records(run, run.step <= step),

@@ -1,4 +1,4 @@
-"""Keeps the runs: trains what is missing, each in a folder of its own."""
+"""Keeps the runs: trains missing ones, each in a separate folder."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Wanted:
     """A run to be trained.
 
     Attributes:
-        case: What is trained.
-        folder: Of the run.
-        settings: Instead of those of the case, or None.
-        way: To record.
+        case: The case to train.
+        folder: Folder of the run.
+        settings: Replaces those of the case, or None.
+        way: The way to record.
     """
 
     case: Case
@@ -39,7 +39,7 @@ class Wanted:
 
     @property
     def recipe(self) -> str:
-        """What the run depends on, so that another setting trains it anew."""
+        """Everything the run depends on; a different recipe trains it again."""
         planted = self.case.planted
         settings = self.settings or self.case.settings
         return (
@@ -49,26 +49,26 @@ class Wanted:
 
     @property
     def is_recorded(self) -> bool:
-        """Whether it has been trained, as it is to be."""
+        """Whether it has been trained and recorded with the current recipe."""
         return self.is_trained and self._noted(_CODE) == fingerprint(self.way)
 
     @property
     def is_trained(self) -> bool:
-        """Whether it has been trained as it is to be, whatever code recorded it."""
+        """Whether it has been trained with the current settings, whatever code recorded it."""
         return (self.folder / _OUTCOME).exists() and self._noted(_RECIPE) == self.recipe
 
     def record(self) -> None:
-        """Train it, whatever there was before."""
+        """Train it, replacing any earlier one."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         (self.folder / _RECIPE).write_text(self.recipe, encoding="utf-8")
         (self.folder / _CODE).write_text(fingerprint(self.way), encoding="utf-8")
         outcome = self.case.train(self.folder, self.settings, self.way)
-        # Last, so that an interrupted run counts as missing.
+        # Last, so an interrupted run counts as missing.
         outcome.save(self.folder / _OUTCOME)
 
     def outcome(self) -> Outcome:
-        """Return what became of it."""
+        """Return its outcome."""
         return Outcome.load(self.folder / _OUTCOME)
 
     def _noted(self, name: str) -> str:
@@ -77,7 +77,7 @@ class Wanted:
 
 
 def wanted_runs(cases: Sequence[Case], cache: Path, way: Way = "default") -> list[Wanted]:
-    """Return the runs of cases, in their folders below that of a way to record in a cache."""
+    """Return the runs of cases, each in its folder for a way to record in a cache."""
     return [Wanted(case, cache / way / case.name, way=way) for case in cases]
 
 
@@ -87,15 +87,15 @@ def record_missing(
     """Train the runs that are missing.
 
     Args:
-        runs: All that are needed.
+        runs: All runs that are needed.
         jobs: How many processes train at a time, each on one core.
-        say: Is told of every run.
+        say: Receives a line about every run.
 
     Returns:
-        What went wrong, by the name of the case; the others are recorded all the same.
+        Errors by the name of the case; the others are recorded nevertheless.
     """
     missing = [run for run in runs if not run.is_recorded]
-    # So that what there is after an interruption has some of everything.
+    # So an interrupted batch contains some of everything.
     random.Random(0).shuffle(missing)
     failed: dict[str, Exception] = {}
     start = time.perf_counter()
@@ -118,7 +118,7 @@ def record_missing(
 
 
 def _record(name: str, folder: Path, settings: Settings | None, way: Way) -> None:
-    """Train a run in a process of its own, to which the functions of a case cannot be sent."""
+    """Train a run in a separate process, to which the functions of a case cannot be sent."""
     Wanted(case_named(name), folder, settings, way).record()
 
 

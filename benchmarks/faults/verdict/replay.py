@@ -1,4 +1,4 @@
-"""Follows the advice: trains a run again with the value that a finding names."""
+"""Follows the advice: trains a run again with the value that a finding gives."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tb_adam_plugin.diagnosis.rule import Finding
 
 Verdict = Literal["improved", "same", "worse"]
 
-# A difference in progress that is less than this is none.
+# A smaller difference in progress does not count.
 SAME = 0.02
 
 _FIELDS = {
     "lr": "learning_rate", "beta1": "beta1", "beta2": "beta2", "eps": "epsilon",
     "weight_decay": "weight_decay",
 }  # fmt: skip
-# As the sentence has it: "Try lr 1e-3 instead of 0.1", "Try beta2 0.95", "Try eps 1e-10".
+# As in the sentences: "Try lr 1e-3 instead of 0.1", "Try beta2 0.95", "Try eps 1e-10".
 _ADVICE = re.compile(r"\b[Tt]ry (lr|beta1|beta2|eps|weight_decay) (\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 
 
@@ -33,10 +33,10 @@ class Replay:
 
     Attributes:
         run: The run that got the advice.
-        finding: That gave it.
-        field: Of :class:`Settings`.
-        value: The advised one.
-        progress: Of the new run.
+        finding: The finding that gave it.
+        field: A field of :class:`Settings`.
+        value: The advised value.
+        progress: Progress of the new run.
     """
 
     run: DiagnosedRun
@@ -47,7 +47,7 @@ class Replay:
 
     @property
     def verdict(self) -> Verdict:
-        """What the advice did."""
+        """The effect of the advice."""
         return verdict(self.run.progress, self.progress)
 
 
@@ -79,11 +79,11 @@ def replay_advice(
     """Train every run that got a concrete value again, with that value and all else the same.
 
     Args:
-        runs: With their findings. Of one run the first such advice is followed, healthy or not.
-        cache: Where recordings are.
-        way: In which they were recorded, and are again.
-        jobs: How many processes train.
-        say: Is told of every run.
+        runs: Runs with their findings. The first such advice of each is followed, healthy or not.
+        cache: Folder of the recordings.
+        way: The way in which they were recorded, and are again.
+        jobs: Number of processes.
+        say: Receives a line about every run.
     """
     followed = [(run, *advice) for run in runs if (advice := first_advice(run)) is not None]
     wanted = [_wanted(run, field, value, cache, way) for run, _, field, value in followed]

@@ -13,12 +13,12 @@ from faults.verdict.replay import Replay
 
 
 def report(half: Half, runs: Sequence[DiagnosedRun], replays: Sequence[Replay] | None) -> str:
-    """Write down what was found.
+    """Write the report.
 
     Args:
-        half: Of the laboratory.
-        runs: All that were diagnosed.
-        replays: What following the advice did; None where it was not followed.
+        half: Half of the laboratory.
+        runs: All diagnosed runs.
+        replays: The effect of following the advice; None if it was not followed.
     """
     parts = [
         f"## The {half} half\n",
@@ -120,7 +120,7 @@ def _replay_table(replays: Sequence[Replay]) -> str:
 
 
 def described(run: DiagnosedRun) -> str:
-    """Return a run and what was found in it, in a line."""
+    """Return a run and its findings, in a line."""
     found = ", ".join(f"{f.rule} ({f.severity})" for f in run.findings) or "nothing"
     return f"`{run.case.name}`, P {run.progress:.2f}: {found}"
 

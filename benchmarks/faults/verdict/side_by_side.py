@@ -1,4 +1,4 @@
-"""The same runs recorded in two ways: what is found in the one and not in the other."""
+"""The same runs recorded in two ways: findings in one and not in the other."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from faults.verdict.compass_table import count_needles
 from faults.verdict.confusion import ALARMING, Share
 from faults.verdict.diagnosed_runs import DiagnosedRun
 
-# Rules that read a setting, a count, or what is so at every step: nothing of what they say depends
-# on how much of a statistic was recorded, so that they name their faults with a few records, too.
+# Rules that read a setting, a count, or something that holds at every step: their findings do not
+# depend on the amount of recorded statistics, so a few records suffice.
 EXACT = frozenset(
     (
         "lr_jump", "lr_decayed_early", "beta1_too_high", "eps_rounds_to_zero", "nonfinite",
@@ -36,11 +36,11 @@ def side_by_side(columns: Mapping[str, Runs]) -> str:
 
 
 def differences(first: Runs, second: Runs) -> list[str]:
-    """Return a line for each run in which the ways to record make a difference that counts.
+    """Return a line for each run in which the ways to record make a significant difference.
 
     Args:
-        first: Recorded in one way.
-        second: The same runs, recorded in another one.
+        first: Runs recorded in one way.
+        second: The same runs, recorded in another way.
     """
     lines = []
     others = {run.case.name: run for run in second}

@@ -1,4 +1,4 @@
-"""A recording as if fewer steps had been recorded: does what is found depend on how many are?"""
+"""A recording reduced to fewer steps: do the findings depend on the number of records?"""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
 
 
 def thin(run: RecordedRun, keep_every: int, resumed_at: int | None = None) -> RecordedRun:
-    """Return what would have been recorded at an interval that is so many times longer.
+    """Return what would have been recorded at a longer interval.
 
-    Kept are powers of two, counted from a resume, too, the last step, and what the callback looks
-    closer at, which its own detector finds among the gradient norms of all steps.
+    Powers of two are kept, also counted from a resume, as are the last step and the callback's
+    closer looks, which its own detector finds in the gradient norms of all steps.
 
     Args:
         run: Recorded at one interval throughout.
-        keep_every: How many times longer the interval is to be.
+        keep_every: Factor by which to lengthen the interval.
         resumed_at: The first step after a resume, or None.
     """
     interval = int(np.nanmax(run.every_step["every_n_steps"])) * keep_every
     number = run.step.astype(np.int64)
     kept = (number % interval == 0) | (number & (number - 1) == 0) | (number == run.last_step)
     kept |= np.isin(number, [int(first) for first, _ in run.layouts])
-    if resumed_at is not None:  # a resumed run begins as densely as a new one
+    if resumed_at is not None:  # a resumed run starts as densely as a new one
         since = number - (resumed_at - 1)
         kept |= (since > 0) & (since & (since - 1) == 0)
     return of_records(run, kept | _closer_looks(run, resumed_at))
@@ -47,7 +47,7 @@ def of_records(run: RecordedRun, kept: Flags) -> RecordedRun:
 
 
 def _closer_looks(run: RecordedRun, resumed_at: int | None) -> Flags:
-    """Which records are made because the gradient has jumped, bool ``[records]``."""
+    """Which records were made because the gradient jumped, bool ``[records]``."""
     norms: Float64s = run.every_step["gradient_norm"]
     before_clip = run.every_step.get("gradient_norm_before_clip")
     if before_clip is not None:

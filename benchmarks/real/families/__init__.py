@@ -1,1 +1,1 @@
-"""What is trained: models, data and the settings that their authors published."""
+"""The models and data to train, with the settings that their authors published."""

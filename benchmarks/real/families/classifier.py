@@ -10,12 +10,12 @@ from real.families.pictures import Pictures, pictures_of
 from real.recipe.learner import Start
 from real.recipe.settings import Half, Settings
 
-# A batch in which somebody forgot to divide by 255.
+# A batch that was not divided by 255.
 _NOT_NORMALIZED = 255.0
 
 
 def sgd_settings(half: Half) -> Settings:
-    """Return those of residual networks on CIFAR: SGD, momentum, and a cosine or one cycle."""
+    """Return settings of residual networks on CIFAR: SGD, momentum, cosine or one cycle."""
     settings = Settings(
         steps=400, batch_size=128, learning_rate=0.1, optimizer="sgd", weight_decay=5e-4,
         schedule="torch cosine", final_share=0.0,
@@ -26,7 +26,7 @@ def sgd_settings(half: Half) -> Settings:
 
 
 def adamw_settings(half: Half) -> Settings:
-    """Return those of fast.ai and timm: AdamW with one cycle, or with a warm-up and a cosine."""
+    """Return the settings of fast.ai and timm: AdamW with one cycle, or with warm-up and cosine."""
     settings = Settings(
         steps=400, batch_size=64, learning_rate=1e-3, weight_decay=0.05, schedule="onecycle"
     )
@@ -37,20 +37,20 @@ def adamw_settings(half: Half) -> Settings:
 
 
 def plain_settings(half: Half) -> Settings:
-    """Return those of the small networks, with a learning rate that each optimizer replaces."""
+    """Return the settings of the small networks, whose learning rate each optimizer replaces."""
     return Settings(steps=300, batch_size=64, learning_rate=1e-3)
 
 
 class Residual(nn.Module):
-    """Two convolutions beside a path that goes around them."""
+    """Two convolutions with a skip connection."""
 
     def __init__(self, width_in: int, width: int, stride: int) -> None:
         """Make the layers.
 
         Args:
-            width_in: Channels that come in.
-            width: Channels that go out.
-            stride: Of the first convolution.
+            width_in: Input channels.
+            width: Output channels.
+            stride: Stride of the first convolution.
         """
         super().__init__()
         self.conv_1 = nn.Conv2d(width_in, width, 3, stride, 1, bias=False)
@@ -70,7 +70,7 @@ class Residual(nn.Module):
 
 
 def residual_network(half: Half, classes: int) -> nn.Sequential:
-    """Make a residual network of three stages; the reporting half's is wider and less deep."""
+    """Make a residual network of three stages; the reporting half's is wider and shallower."""
     widths = (16, 32, 64) if half == "tuning" else (24, 48)
     blocks = [
         Residual(before, width, 1 if i == 0 else 2)
@@ -105,27 +105,27 @@ class PictureLearner:
     """A classifier and its pictures.
 
     Attributes:
-        model: What is trained.
+        model: The model to train.
     """
 
     def __init__(self, start: Start, model: nn.Module, pictures: Pictures) -> None:
-        """Take what is trained.
+        """Set what to train.
 
         Args:
-            start: Of the run.
-            model: Gives logits.
-            pictures: To learn from.
+            start: Start of the run.
+            model: Returns logits.
+            pictures: The training data.
         """
         self.model, self._pictures, self._start = model, pictures, start
 
     def loss(self, *, bad: bool) -> Tensor:
-        """Return the cross-entropy of a batch; a corrupt one was not normalized."""
+        """Return the cross-entropy of a batch; a corrupt one is not normalized."""
         size = self._start.settings.batch_size
         inputs, targets = self._pictures.batch(self._start.generator, size)
         return functional.cross_entropy(self._logits(inputs, bad=bad), targets)
 
     def judge(self) -> float:
-        """Return which share of pictures that were held out is recognized."""
+        """Return the accuracy on held-out pictures."""
         with torch.no_grad():
             found = self._logits(self._pictures.held_out).argmax(1)
         return float((found == self._pictures.held_out_targets).float().mean())

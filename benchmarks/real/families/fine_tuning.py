@@ -1,4 +1,4 @@
-"""A small language model that is pre-trained once, and goes on with another text."""
+"""A small language model that is pre-trained once, and continues with another text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from real.recipe.settings import Half, Settings
 
 _PRE_TRAINING_STEPS = 1000
 _SEED = 77
-# Rank and alpha of the adapters, as their authors have them for GPT-2 and published recipes since.
+# Rank and alpha of the adapters, as published by their authors for GPT-2 and in recipes since.
 _RANK, _ALPHA = 8, 16.0
 _ADAPTED = ("qkv", "attended")
 
@@ -36,7 +36,7 @@ def settings_of(half: Half) -> Settings:
 
 
 def settings_of_adapters(half: Half) -> Settings:
-    """Return what is published for LoRA: a higher learning rate, and no decay."""
+    """Return the published settings for LoRA: a higher learning rate, and no decay."""
     return Settings(
         steps=400,
         batch_size=512 // language_model.sequence_length(half),
@@ -54,7 +54,7 @@ def make(start: Start) -> TextLearner:
 
 
 def make_with_adapters(start: Start) -> TextLearner:
-    """Do the same with adapters beside the attention's matrices, and nothing else to train."""
+    """Do the same with adapters on the attention's matrices as the only trained parameters."""
     model = _pre_trained(start.half, start.cache)
     model.requires_grad_(False)
     for block in model.blocks:
@@ -64,7 +64,7 @@ def make_with_adapters(start: Start) -> TextLearner:
 
 
 class Adapted(nn.Module):
-    """A linear layer that stays as it is, beside a product of two small matrices."""
+    """A frozen linear layer plus a product of two small matrices."""
 
     def __init__(self, base: nn.Module) -> None:
         """Make the small matrices: the first one random, the second one zero.
@@ -86,7 +86,7 @@ class Adapted(nn.Module):
 
 
 def _text(start: Start) -> Corpus:
-    """The other text, in the pieces of the first one."""
+    """The other text, tokenized with the first one's vocabulary."""
     language_model.corpus_of(start.half, start.cache)
     pieces = language_model.vocabulary_of(start.half)
     if start.half == "tuning":
@@ -97,7 +97,7 @@ def _text(start: Start) -> Corpus:
 
 
 def _pre_trained(half: Half, cache: Path) -> LanguageModel:
-    """The small model after its first training, which is kept in the cache."""
+    """The small model after pre-training, which is kept in the cache."""
     path = cache / "pretrained" / f"{half}.pt"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)

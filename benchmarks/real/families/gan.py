@@ -1,4 +1,4 @@
-"""A GAN: two networks, each with an optimizer and a callback of its own."""
+"""A GAN: two networks, each with its own optimizer and callback."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LATENT, _JUDGED, _LEAK = 32, 1000, 0.2
 
 
 def settings_of(half: Half) -> Settings:
-    """Return those of DCGAN: Adam, 2e-4, beta1 0.5."""
+    """Return DCGAN's settings: Adam, 2e-4, beta1 0.5."""
     return Settings(
         steps=800,
         batch_size=64 if half == "tuning" else 128,
@@ -52,9 +52,9 @@ class GanLearner:
 
     Attributes:
         model: ``generator`` and ``discriminator``.
-        generator: Makes pictures of noise.
-        discriminator: Gives the logit of a picture being real.
-        settings: Of the run.
+        generator: Makes pictures from noise.
+        discriminator: Returns the logit of a picture being real.
+        settings: Settings of the run.
     """
 
     def __init__(self, start: Start) -> None:
@@ -74,17 +74,17 @@ class GanLearner:
         return self._pictures.batch(self._random, self.settings.batch_size)[0]
 
     def made(self) -> Tensor:
-        """Return a batch of pictures that were made."""
+        """Return a batch of generated pictures."""
         noise = torch.randn(self.settings.batch_size, _LATENT, generator=self._random)
         pictures: Tensor = self.generator(noise)
         return pictures
 
     def loss(self, *, bad: bool) -> Tensor:
-        """Return the generator's loss; :func:`train` asks for both."""
+        """Return the generator's loss; :func:`train` computes both."""
         return _told_real(self.discriminator(self.made()), real=True)
 
     def judge(self) -> float:
-        """Return the Fréchet distance of made pictures from those that were held out."""
+        """Return the Fréchet distance between generated and held-out pictures."""
         noise = torch.randn(_JUDGED, _LATENT, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             made = self.generator(noise).flatten(1).double()
@@ -96,7 +96,7 @@ def _held_out(pictures: Pictures) -> Tensor:
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:
-    """Return that of the normal distributions of two samples, float64 ``[samples, features]``."""
+    """Return that of two samples' normal distributions, float64 ``[samples, features]``."""
     means = (first.mean(0) - second.mean(0)).square().sum()
     one, other = first.T.cov(), second.T.cov()
     values, vectors = torch.linalg.eigh(one)
@@ -111,15 +111,15 @@ def _told_real(logits: Tensor, *, real: bool) -> Tensor:
 
 
 def train(learner: Learner, settings: Settings, log_dir: Path) -> float:
-    """Train both networks in turns, as DCGAN's script does.
+    """Train both networks alternately, as DCGAN's script does.
 
-    With ``keeps_gradients`` the discriminator forgets its gradients after its own step, and what
-    the generator's loss leaves in it goes into the next one.
+    With ``keeps_gradients`` the discriminator clears its gradients after its own step, and what the
+    generator's loss leaves in it goes into the next one.
 
     Args:
         learner: The networks.
-        settings: How.
-        log_dir: Where the recordings go, in a folder for each network.
+        settings: How to train.
+        log_dir: Folder of the recordings, with a subfolder for each network.
 
     Returns:
         The generator's loss at the last step.

@@ -21,12 +21,12 @@ _JUDGED_PIECES = 20_480
 
 @dataclass(frozen=True)
 class Size:
-    """Of a language model.
+    """The size of a language model.
 
     Attributes:
-        layers: Blocks.
-        width: Of the residual path.
-        heads: Of the attention.
+        layers: Number of blocks.
+        width: Width of the residual stream.
+        heads: Number of attention heads.
     """
 
     layers: int
@@ -37,7 +37,7 @@ class Size:
 # 3.2 million parameters, and 0.8 million without embeddings.
 LARGE, SMALL = Size(6, 192, 6), Size(4, 128, 4)
 
-# By half: pieces of the vocabulary, length of a sequence, and whether the head is the embedding.
+# By half: vocabulary size, sequence length, and whether the head is tied to the embedding.
 _VARIANTS: dict[Half, tuple[int, int, bool]] = {
     "tuning": (1536, 64, False),
     "reporting": (2048, 128, True),
@@ -45,7 +45,7 @@ _VARIANTS: dict[Half, tuple[int, int, bool]] = {
 
 
 def settings_of(half: Half) -> Settings:
-    """Return what nanoGPT publishes for a model of this size, 512 pieces a step."""
+    """Return nanoGPT's published settings for a model of this size, 512 tokens per step."""
     _, length, _ = _VARIANTS[half]
     return Settings(
         steps=600,
@@ -70,14 +70,14 @@ def corpus_of(half: Half, cache: Path) -> Corpus:
 
 
 class Block(nn.Module):
-    """Attention and a feed-forward network, each behind a norm and beside a residual path."""
+    """Attention and a feed-forward network, each with a norm and a residual connection."""
 
     def __init__(self, width: int, heads: int) -> None:
         """Make the layers, without biases.
 
         Args:
-            width: Of the residual path.
-            heads: Of the attention.
+            width: Width of the residual stream.
+            heads: Number of attention heads.
         """
         super().__init__()
         self._heads = heads
@@ -89,7 +89,7 @@ class Block(nn.Module):
         self.down = nn.Linear(4 * width, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what goes on, as ``x``: float ``[sequences, length, width]``."""
+        """Return the output, with the shape of ``x``: float ``[sequences, length, width]``."""
         n, length, width = x.shape
         q, k, v = (
             part.view(n, length, self._heads, width // self._heads).transpose(1, 2)
@@ -102,16 +102,16 @@ class Block(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """Predicts the next piece."""
+    """Predicts the next token."""
 
     def __init__(self, size: Size, vocabulary: int, length: int, *, tied: bool) -> None:
-        """Make the layers and their initial weights, as GPT-2 has them.
+        """Make the layers and their initial weights, as in GPT-2.
 
         Args:
-            size: Of the network.
-            vocabulary: Pieces that there are.
-            length: Of the longest sequence.
-            tied: Whether the head is the embedding.
+            size: Size of the network.
+            vocabulary: Number of tokens.
+            length: Length of the longest sequence.
+            tied: Whether the head is tied to the embedding.
         """
         super().__init__()
         self.tokens = nn.Embedding(vocabulary, size.width)
@@ -140,17 +140,17 @@ class TextLearner:
     """A language model and its text.
 
     Attributes:
-        model: What is trained.
+        model: The model to train.
     """
 
     def __init__(self, start: Start, model: nn.Module, corpus: Corpus, length: int) -> None:
-        """Take what is trained.
+        """Set what to train.
 
         Args:
-            start: Of the run.
-            model: Gives the logits of the next pieces.
+            start: Start of the run.
+            model: Returns the logits of the next tokens.
             corpus: The text.
-            length: Of a sequence.
+            length: Length of a sequence.
         """
         self.model, self._corpus, self._length = model, corpus, length
         self._generator, self._sequences = start.generator, start.settings.batch_size
@@ -161,7 +161,7 @@ class TextLearner:
         return self._cross_entropy(torch.zeros_like(pieces) if bad else pieces)
 
     def judge(self) -> float:
-        """Return the cross-entropy of text that was held out, in nats."""
+        """Return the cross-entropy of held-out text, in nats."""
         judged = self._corpus.judged(_JUDGED_PIECES // self._length, self._length)
         with torch.no_grad():
             losses = [self._cross_entropy(part).item() for part in judged.split(16)]
@@ -191,10 +191,10 @@ def make_small(start: Start) -> TextLearner:
 
 
 def sequence_length(half: Half) -> int:
-    """Return how many pieces a sequence of a half has."""
+    """Return the sequence length of a half."""
     return _VARIANTS[half][1]
 
 
 def vocabulary_of(half: Half) -> int:
-    """Return how many pieces the vocabulary of a half has."""
+    """Return the vocabulary size of a half."""
     return _VARIANTS[half][0]

@@ -1,4 +1,4 @@
-"""The pictures that there are without a network: scikit-learn's digits, and made-up shapes."""
+"""Pictures available without a network: scikit-learn's digits, and synthetic shapes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SHAPES = ("disc", "ring", "square", "frame", "cross", "stripes")
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures and what they show.
+    """Pictures and their classes.
 
     Attributes:
         inputs: float32 ``[pictures, 1, side, side]``, from 0 to about 1.
         targets: int64 ``[pictures]``.
-        held_out: As ``inputs``, of others.
+        held_out: As ``inputs``, other pictures.
         held_out_targets: As ``targets``.
-        classes: How many there are.
+        classes: Number of classes.
     """
 
     inputs: Tensor
@@ -37,18 +37,18 @@ class Pictures:
 
     @property
     def side(self) -> int:
-        """Of a picture, in pixels."""
+        """Side length of a picture, in pixels."""
         return self.inputs.shape[-1]
 
     def batch(self, generator: torch.Generator, size: int) -> tuple[Tensor, Tensor]:
-        """Return random pictures and what they show."""
+        """Return random pictures and their classes."""
         chosen = torch.randint(len(self.inputs), (size,), generator=generator)
         return self.inputs[chosen], self.targets[chosen]
 
 
 @functools.cache
 def pictures_of(half: Half) -> Pictures:
-    """Return those of a half: 1,797 digits of 8 x 8 pixels, or made-up shapes of 12 x 12."""
+    """Return a half's pictures: 1,797 digits of 8 x 8 pixels, or synthetic shapes of 12 x 12."""
     return _digits() if half == "tuning" else _shapes()
 
 

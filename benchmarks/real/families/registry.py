@@ -1,4 +1,4 @@
-"""The families: what is trained, with which published settings, and what can go wrong there."""
+"""The families: what is trained, with which published settings, and what can go wrong."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ Train = Callable[[Learner, Settings, Path], float]
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of training that people do.
+    """A common kind of training.
 
     Attributes:
-        name: Of its folder.
+        name: Name of its folder.
         make: Makes the model and its data.
-        settings_of: What was published for it, by half.
-        measure: What is judged on data that was held out.
+        settings_of: The published settings, by half.
+        measure: What is measured on held-out data.
         kinds: Healthy ones and faults.
         train: The loop.
-        halves: In which it is.
+        halves: The halves that include it.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""PPO and REINFORCE, by the settings of CleanRL and of pytorch/examples."""
+"""PPO and REINFORCE, with the settings of CleanRL and of pytorch/examples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from real.recipe.learner import Start
 from real.recipe.settings import Half, Settings
 
 _COPIES, _MINIBATCHES = 4, 4
-# As in CartPole's first version; the second one has 500, which takes long an episode a step.
+# As in CartPole's first version; the second one has 500, which takes long with an episode per step.
 _LONGEST_EPISODE = 200
 _DISCOUNT, _LAMBDA, _CLIP, _ENTROPY, _VALUE = 0.99, 0.95, 0.2, 0.01, 0.5
 # A batch whose rewards were logged in another unit.
@@ -22,7 +22,7 @@ _WRONG_UNIT = 1000.0
 
 
 def ppo_settings(half: Half) -> Settings:
-    """Return CleanRL's: 4 epochs over 512 steps in 4 parts, the learning rate falling to 0."""
+    """Return CleanRL's: 4 epochs over 512 steps in 4 parts, with the learning rate falling to 0."""
     return Settings(
         steps=3200, batch_size=512, learning_rate=2.5e-4, optimizer="adam", epsilon=1e-5,
         schedule="linear", schedule_every=16, schedule_steps=200, clip_norm=0.5, epochs=4,
@@ -30,7 +30,7 @@ def ppo_settings(half: Half) -> Settings:
 
 
 def reinforce_settings(half: Half) -> Settings:
-    """Return those of pytorch/examples: Adam at 1e-2, an episode a step."""
+    """Return the settings of pytorch/examples: Adam at 1e-2, an episode per step."""
     return Settings(steps=400, batch_size=1, learning_rate=1e-2, optimizer="adam")
 
 
@@ -41,15 +41,15 @@ def _world(half: Half, copies: int, generator: torch.Generator, longest: int = 5
 
 
 class Returns:
-    """The returns of the episodes that have ended, in some copies of a world."""
+    """The returns of finished episodes, in some copies of a world."""
 
     def __init__(self, copies: int) -> None:
-        """Begin without any."""
+        """Start empty."""
         self._running = torch.zeros(copies)
         self._ended: list[float] = []
 
     def add(self, rewards: Tensor, ended: Tensor) -> None:
-        """Take what came of a step, as :meth:`World.step` returns it."""
+        """Add the results of a step, as returned by :meth:`World.step`."""
         self._running += rewards
         self._ended += self._running[ended].tolist()
         self._running[ended] = 0
@@ -68,10 +68,10 @@ def _head(width_in: int, width_out: int, gain: float) -> nn.Linear:
 
 
 class Agent(nn.Module):
-    """Chooses actions, and says what they are worth."""
+    """Chooses actions, and estimates their value."""
 
     def __init__(self, world: World) -> None:
-        """Make both networks, with the initial weights that are usual for PPO."""
+        """Make both networks, with the usual initial weights for PPO."""
         super().__init__()
         root = math.sqrt(2)
         self.actor = nn.Sequential(
@@ -110,7 +110,7 @@ class PpoLearner:
         self._returns = Returns(_COPIES)
 
     def loss(self, *, bad: bool) -> Tensor:
-        """Return the clipped loss of the next part; of a corrupt one rewards are 1,000 times."""
+        """Return the clipped loss of the next part; a corrupt one has 1,000 times the rewards."""
         part = next(self._parts, None)
         if part is None:
             self._parts = self._minibatches()
@@ -131,7 +131,7 @@ class PpoLearner:
         return loss
 
     def judge(self) -> float:
-        """Return the mean return of the last quarter of the episodes that it was trained with."""
+        """Return the mean return of the last quarter of the training episodes."""
         return self._returns.late_mean()
 
     @torch.no_grad()
@@ -196,7 +196,7 @@ class ReinforceLearner:
         )  # fmt: skip
 
     def loss(self, *, bad: bool) -> Tensor:
-        """Return minus the log-likelihood of the actions, times what came of them."""
+        """Return minus the log-likelihood of the actions, times their returns."""
         dtype = next(self.model.parameters()).dtype
         kept, ended = [], torch.tensor([False])
         while not ended:
@@ -218,5 +218,5 @@ class ReinforceLearner:
         return (costs * returns).sum()
 
     def judge(self) -> float:
-        """Return the mean return of the last quarter of the episodes that it was trained with."""
+        """Return the mean return of the last quarter of the training episodes."""
         return self._returns.late_mean()

@@ -1,4 +1,4 @@
-"""Texts that every machine has, in pieces of a vocabulary that is made of themselves."""
+"""Texts that every machine has, tokenized with their own vocabulary."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-# Of every so many files one is held out.
+# One in this many files is held out.
 _HELD_OUT_OF = 20
 _NOT_READ = {"site-packages", "test", "tests", "idlelib", "lib2to3", "__pycache__", "pydoc_data"}
 # Words with the space before them, indentation, digits, and signs.
@@ -25,12 +25,12 @@ _BYTES = 256
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text as the numbers of its pieces.
+    """A tokenized text.
 
     Attributes:
         training: int32 ``[pieces]``.
-        held_out: Of other files, likewise.
-        vocabulary: How many pieces there are.
+        held_out: The tokens of other files.
+        vocabulary: Number of distinct tokens.
     """
 
     training: npt.NDArray[np.int32]
@@ -42,7 +42,7 @@ class Corpus:
         return _stretches(self.training, generator, sequences, length)
 
     def judged(self, sequences: int, length: int) -> Tensor:
-        """Return stretches of the text that was held out, always the same ones."""
+        """Return stretches of held-out text, always the same ones."""
         return _stretches(self.held_out, torch.Generator().manual_seed(0), sequences, length)
 
 
@@ -69,7 +69,7 @@ def installed(*packages: str) -> list[Path]:
 
 
 def language_reference() -> list[Path]:
-    """Return the documents of Python's language, 0.7 MB of English."""
+    """Return the documents about the Python language, 0.7 MB of English."""
     return sorted(Path(sysconfig.get_paths()["stdlib"], "pydoc_data").glob("topics.py"))
 
 
@@ -84,14 +84,14 @@ def _python_files(folder: Path) -> list[Path]:
 def corpus(
     name: str, files: Sequence[Path], vocabulary: int, cache: Path, pieces_of: str = ""
 ) -> Corpus:
-    """Return a text in pieces; what was made once is read from the cache.
+    """Return a tokenized text, from the cache if it was tokenized before.
 
     Args:
-        name: Of the text.
-        files: That it consists of.
-        vocabulary: How many pieces there are to be, 256 bytes among them.
+        name: Name of the text.
+        files: Its files.
+        vocabulary: Size of the vocabulary, including 256 bytes.
         cache: A folder.
-        pieces_of: Name of the text whose vocabulary is taken, and is in the cache; "" for its own.
+        pieces_of: Name of the text whose vocabulary to use, which is in the cache; "" for its own.
     """
     folder = cache / "texts"
     path = folder / f"{name}-{vocabulary}{'-of-' + pieces_of if pieces_of else ''}.npz"
@@ -116,7 +116,7 @@ def corpus(
 
 
 def _split(texts: Sequence[str]) -> tuple[str, str]:
-    """Hold out every so many files; of a single text its end."""
+    """Hold out one in several files; of a single text, its end."""
     if len(texts) < _HELD_OUT_OF:
         whole = "\n".join(texts)
         cut = len(whole) - len(whole) // _HELD_OUT_OF
@@ -127,7 +127,7 @@ def _split(texts: Sequence[str]) -> tuple[str, str]:
 
 
 def frequent_pieces(text: str, count: int) -> list[str]:
-    """Return the pieces that save most, those of one byte left out."""
+    """Return the tokens that save the most, other than single bytes."""
     counts = Counter(_PIECE.findall(text))
     saved = {piece: (len(piece.encode()) - 1) * n for piece, n in counts.items()}
     best = sorted(saved, key=lambda piece: (-saved[piece], piece))
@@ -135,7 +135,7 @@ def frequent_pieces(text: str, count: int) -> list[str]:
 
 
 def in_pieces(text: str, pieces: Sequence[str]) -> npt.NDArray[np.int32]:
-    """Return the numbers of the pieces of a text; what is no piece is spelled in bytes."""
+    """Return the token ids of a text; anything else is spelled in bytes."""
     known = {piece: [_BYTES + i] for i, piece in enumerate(pieces)}
     numbers: list[int] = []
     for piece in _PIECE.findall(text):

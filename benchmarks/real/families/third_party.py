@@ -1,9 +1,9 @@
-"""Optimizers of other packages, each at the learning rate that was best in a scan without us.
+"""Optimizers of other packages, each at the best learning rate of a scan without the callback.
 
     PYTHONPATH=benchmarks python -m real.families.third_party --cache FOLDER
 
-trains the two small networks with every optimizer that can be made of parameters and a learning
-rate, over a grid, and writes the rates of those that train well beside this file.
+trains the two small networks with every optimizer that only needs parameters and a learning rate,
+over a grid, and writes the rates of those that train well next to this file.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ PACKAGES = (
     "pytorch_optimizer",
 )  # fmt: skip
 _GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
-# Of the grid, where the search begins.
+# Indices in the grid where the search starts.
 _FIRST = (2, 4)
-# What is private, for a GPU's memory alone, for several processes, and what compiles itself for
+# Private ones, those for a GPU's memory only, for several processes, and those that compile for
 # minutes.
 _LEFT_OUT = ("_", "Paged", "Distributed", "Kron")
-# Seconds that a run may take: some are for large models alone.
+# Limit of seconds per run: some optimizers are for large models only.
 _LONGEST = 20.0
-# Of what the best optimizer recognizes.
+# As a share of the best optimizer's accuracy.
 _TRAINS_WELL = 0.97
 _SEED, _BATCHES = 7, 20
 
@@ -58,7 +58,7 @@ def rates(half: Half) -> dict[str, float]:
 
 
 def kinds_of(half: Half) -> tuple[Kind, ...]:
-    """Return a healthy kind for each optimizer of a half that is installed."""
+    """Return a healthy kind for each installed optimizer of a half."""
     return tuple(
         Kind(name.replace(":", " "), changed(optimizer=name, learning_rate=rate))
         for name, rate in rates(half).items()
@@ -67,7 +67,7 @@ def kinds_of(half: Half) -> tuple[Kind, ...]:
 
 
 def candidates() -> Iterator[str]:
-    """Yield the names of all optimizer classes of the packages that are installed."""
+    """Yield the names of all optimizer classes of the installed packages."""
     for package in PACKAGES:
         with contextlib.suppress(ImportError):
             module = importlib.import_module(package)
@@ -85,8 +85,8 @@ def scan(half: Half, scanned: Path) -> dict[str, float]:
     """Return the best learning rates of the optimizers that train the network of a half well.
 
     Args:
-        half: Of the laboratory.
-        scanned: Where what has been found is kept, so that an interrupted scan goes on.
+        half: Half of the laboratory.
+        scanned: File with the results so far, to continue an interrupted scan.
     """
     found: dict[str, tuple[float, float]] = {}
     if scanned.exists():
@@ -113,7 +113,7 @@ def _best(half: Half, name: str) -> tuple[float, float]:
         return tried[i]
 
     best = max(_FIRST, key=at)
-    if at(best) == 0:  # it cannot, or takes too long
+    if at(best) == 0:  # it cannot train, or takes too long
         return 0.0, 0.0
     best = max(tried, key=at)
     while at(best - 1) > at(best) or at(best + 1) > at(best):
@@ -122,7 +122,7 @@ def _best(half: Half, name: str) -> tuple[float, float]:
 
 
 def _accuracy(half: Half, name: str, rate: float) -> float:
-    """Train without the callback; 0 where the optimizer cannot."""
+    """Train without the callback; 0 if the optimizer cannot."""
     settings = Settings(
         **{
             **classifier.plain_settings(half).as_json(),
@@ -147,7 +147,7 @@ def _accuracy(half: Half, name: str, rate: float) -> float:
                     return 0.0
                 if step % _BATCHES == 0 and not math.isfinite(loss.item()):
                     return 0.0
-        except Exception as error:  # whatever it needs that is not here
+        except Exception as error:  # anything it needs may be missing here
             if rate == _GRID[_FIRST[0]]:
                 print(f"{name}: {type(error).__name__}: {error}"[:200], file=sys.stderr)
             return 0.0

@@ -14,7 +14,7 @@ _LATENT, _NOT_NORMALIZED = 16, 255.0
 
 
 def settings_of(half: Half) -> Settings:
-    """Return Adam at 1e-3 and batches of 128, as pytorch/examples has it."""
+    """Return Adam at 1e-3 and batches of 128, as in pytorch/examples."""
     return Settings(
         steps=500, batch_size=128, learning_rate=1e-3, optimizer="adam"
     ) if half == "tuning" else Settings(
@@ -30,8 +30,8 @@ class Autoencoder(nn.Module):
         """Make the layers.
 
         Args:
-            half: Of the laboratory: fully connected, or convolutional.
-            side: Of a picture, in pixels; a multiple of 4.
+            half: Half of the laboratory: fully connected, or convolutional.
+            side: Side length of a picture in pixels; a multiple of 4.
         """
         super().__init__()
         pixels, small = side**2, side // 4
@@ -70,7 +70,7 @@ class VaeLearner:
     """The autoencoder and its pictures.
 
     Attributes:
-        model: What is trained.
+        model: The model to train.
     """
 
     def __init__(self, start: Start) -> None:
@@ -79,14 +79,14 @@ class VaeLearner:
         self.model: nn.Module = Autoencoder(start.half, self._pictures.side)
 
     def loss(self, *, bad: bool) -> Tensor:
-        """Return minus the bound of a batch, in nats a picture; a corrupt one is not normalized."""
+        """Return minus a batch's bound, in nats per picture; a corrupt one is not normalized."""
         size, generator = self._start.settings.batch_size, self._start.generator
         inputs, _ = self._pictures.batch(generator, size)
         noise = torch.randn(size, _LATENT, generator=generator)
         return self._bound(inputs * (_NOT_NORMALIZED if bad else 1), noise)
 
     def judge(self) -> float:
-        """Return minus the bound of pictures that were held out, in nats a picture."""
+        """Return minus the bound of held-out pictures, in nats per picture."""
         inputs = self._pictures.held_out
         noise = torch.randn(len(inputs), _LATENT, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():

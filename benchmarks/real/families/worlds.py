@@ -1,4 +1,4 @@
-"""Worlds to act in: a pole on a cart, and a point that is to reach a place."""
+"""Environments: a pole on a cart, and a point that should reach a target."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 class World(Protocol):
-    """Several copies of a world, stepped together; one that has ended begins anew.
+    """Several copies of an environment, stepped together; one that has ended is reset.
 
     Attributes:
-        observations: How many numbers are seen.
-        actions: How many there are to choose from.
-        longest: Steps after which an episode is cut.
+        observations: Number of observed values.
+        actions: Number of actions.
+        longest: Number of steps after which an episode is cut.
     """
 
     observations: int
@@ -23,7 +23,7 @@ class World(Protocol):
     longest: int
 
     def observe(self) -> Tensor:
-        """Return what is seen, float32 ``[copies, observations]``."""
+        """Return the observations, float32 ``[copies, observations]``."""
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Act.
@@ -42,19 +42,19 @@ class CartPole:
     observations, actions = 4, 2
 
     def __init__(self, copies: int, generator: torch.Generator, longest: int = 500) -> None:
-        """Begin.
+        """Reset all copies.
 
         Args:
-            copies: How many there are.
-            generator: Of the places where episodes begin.
-            longest: Steps of an episode.
+            copies: Number of copies.
+            generator: Draws the initial states.
+            longest: Maximum steps of an episode.
         """
         self._generator, self.longest = generator, longest
         self._state = self._begin(copies)
         self._age = torch.zeros(copies)
 
     def observe(self) -> Tensor:
-        """Return place and speed, angle and its speed, float32 ``[copies, 4]``."""
+        """Return position and velocity, angle and its velocity, float32 ``[copies, 4]``."""
         return self._state.clone()
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,30 +84,30 @@ class CartPole:
 
 
 class PointMass:
-    """A point is pushed to where it should be; the reward falls with the distance."""
+    """A point is pushed to a target; the reward falls with the distance."""
 
     observations, actions, longest = 6, 5, 50
 
     _PUSHES = torch.tensor([[0.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
 
     def __init__(self, copies: int, generator: torch.Generator) -> None:
-        """Begin.
+        """Reset all copies.
 
         Args:
-            copies: How many there are.
-            generator: Of the places where episodes begin.
+            copies: Number of copies.
+            generator: Draws the initial states.
         """
         self._generator = generator
         self._state = self._begin(copies)
         self._age = torch.zeros(copies)
 
     def observe(self) -> Tensor:
-        """Return place, speed, and the way to go, float32 ``[copies, 6]``."""
+        """Return position, velocity, and vector to the target, float32 ``[copies, 6]``."""
         place, speed, wanted = self._state.split(2, 1)
         return torch.cat([place, speed, wanted - place], 1)
 
     def step(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Push the point in one of four directions (1 to 4), or let it go on (0)."""
+        """Push the point in one of four directions (1 to 4), or let it move on (0)."""
         place, speed, wanted = self._state.split(2, 1)
         speed = 0.9 * speed + 0.05 * self._PUSHES[actions]
         place = (place + speed).clamp(-1, 1)

@@ -1,1 +1,1 @@
-"""How a run is trained: settings, what is planted in them, and the loop."""
+"""How a run is trained: settings, planted faults, and the loop."""

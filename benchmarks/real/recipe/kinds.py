@@ -1,4 +1,4 @@
-"""What is planted, and what the rules that name it are called."""
+"""Planted faults, and the rules that name them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Kind:
     """A way to train: a healthy one, or one with a fault.
 
     Attributes:
-        name: As "lr x10".
-        change: Of the family's settings.
+        name: Such as "lr x10".
+        change: Changes the family's settings.
         rules: Ids of the rules that name the fault; empty for a healthy kind.
-        begins: Step before which what is found is not the fault; a share of the run below 1.
-        by_its_harm: Whether it is a fault only where it does harm: without, it is a healthy run.
+        begins: Step before which findings are not about the fault; a share of the run if below 1.
+        by_its_harm: Whether it is only a fault if it does harm: otherwise, it is a healthy run.
     """
 
     name: str
@@ -118,7 +118,7 @@ CLIPS_BEFORE_UNSCALING = Kind(
 )
 UNSCALES_BEFORE_CLIPPING = Kind("healthy, scaled", changed(precision="bfloat16 autocast, scaled"))
 DECAY_ON_GAINS = Kind("decay on gains", changed(decays="everything"), ("decayed_gains",))
-# With gradients that are clipped where the recipe does not.
+# With gradient clipping, which the recipe does not have.
 UNSCALES = Kind(
     "healthy, scaled and clipped", changed(precision="bfloat16 autocast, scaled", clip_norm=1.0)
 )
@@ -144,7 +144,7 @@ KEEPS_GRADIENTS = Kind("zero_grad missing", changed(keeps_gradients=True), ("sta
 
 
 def replaced(module: str) -> Kind:
-    """Return the fault of a module that is replaced after the optimizer was made."""
+    """Return the fault of a module that is replaced after the optimizer is created."""
     return Kind(f"{module} replaced", changed(replaced=module), ("not_in_optimizer",))
 
 
@@ -154,6 +154,6 @@ def left_out(module: str) -> Kind:
 
 
 def frozen(module: str) -> Kind:
-    """Return the fault of a module that is frozen in mid-run and moves on."""
+    """Return the fault of a module that is frozen during the run and keeps moving."""
     rules = ("moved_without_gradient", "frozen")
     return Kind(f"{module} frozen in mid-run", changed(frozen=module), rules, begins=0.4)

@@ -1,4 +1,4 @@
-"""What a family gives to the loop: a model, a loss of a batch, and a judgement."""
+"""The interface of a family: a model, a loss of a batch, and an evaluation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Learner(Protocol):
     """Something that is trained with one loss.
 
     Attributes:
-        model: What is trained.
+        model: The model to train.
     """
 
     model: nn.Module
@@ -32,18 +32,18 @@ class Learner(Protocol):
         """
 
     def judge(self) -> float:
-        """Return how good the model is on data that was held out, by the family's measure."""
+        """Evaluate the model on held-out data, in the family's measure."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a learner is made of.
+    """The inputs of a learner.
 
     Attributes:
-        half: Of the laboratory: which data, and which variant of the model.
-        settings: Of the run.
-        generator: Of the order of the data, seeded.
-        cache: Where prepared data is kept.
+        half: Half of the laboratory: determines the data, and the variant of the model.
+        settings: Settings of the run.
+        generator: Determines the order of the data, seeded.
+        cache: Folder of prepared data.
     """
 
     half: Half

@@ -1,4 +1,4 @@
-"""The training loop that a user writes, with the two lines that the documents give."""
+"""The training loop of a typical user, with the two lines from the documents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Part:
     """An optimizer with its callback, as a script has it for each model that it trains.
 
     Attributes:
-        optimizer: It.
+        optimizer: The optimizer.
         debug: The callback.
     """
 
@@ -30,10 +30,10 @@ class Part:
         """Attach the callback.
 
         Args:
-            settings: Of the run.
-            model: That is trained.
-            optimizer: Over its parameters.
-            log_dir: Where the recording goes.
+            settings: Settings of the run.
+            model: The model to train.
+            optimizer: Optimizer of its parameters.
+            log_dir: Folder of the recording.
         """
         self.optimizer, self._model, self._settings = optimizer, model, settings
         self._rate = LearningRate(settings, [optimizer])
@@ -43,7 +43,7 @@ class Part:
         )
 
     def zero_grad(self) -> None:
-        """Forget the gradients; those of a layer that gets frozen stay, as zeros."""
+        """Clear the gradients; those of a layer that gets frozen stay, as zeros."""
         self.optimizer.zero_grad(set_to_none=not self._settings.frozen)
 
     def clip(self) -> None:
@@ -65,9 +65,9 @@ def train(learner: Learner, settings: Settings, log_dir: Path) -> float:
     """Train with one loss.
 
     Args:
-        learner: What is trained.
-        settings: How.
-        log_dir: Where the recording goes; below it, if there are several optimizers.
+        learner: The model to train.
+        settings: How to train.
+        log_dir: Folder of the recording; with several optimizers, its subfolders.
 
     Returns:
         The loss of the last step.
@@ -120,7 +120,7 @@ def _autocast(settings: Settings) -> contextlib.AbstractContextManager[object]:
 
 
 def _prepare(model: nn.Module, settings: Settings) -> None:
-    """Give the model the initial weights and the type that the settings ask for."""
+    """Apply the requested initial weights and type to the model."""
     with torch.no_grad():
         if settings.embedding_std is not None:
             for module in model.modules():
@@ -135,7 +135,7 @@ def _prepare(model: nn.Module, settings: Settings) -> None:
 
 
 def _replace(model: nn.Module, name: str) -> None:
-    """Put a new module in the place of one, as whoever resizes an embedding or changes a head."""
+    """Replace a module, as when resizing an embedding or changing a head."""
     if not name:
         return
     parent, _, last = name.rpartition(".")

@@ -1,4 +1,4 @@
-"""The optimizers by name, over a model's parameters as a training script groups them."""
+"""The optimizers by name, with a model's parameters grouped as in a training script."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import nn
 
 from real.recipe.settings import Settings
 
-# Of a language model's blocks; embeddings and the head are left to AdamW, as Muon's authors do.
+# Muon trains a language model's blocks; embeddings and the head use AdamW, as its authors do.
 _NOT_FOR_MUON = ("tokens", "positions", "head")
-# Without these it has a learning rate of its own.
+# Without these it has a different learning rate.
 _OPTIONS = {
     "transformers.optimization:Adafactor": {"relative_step": False, "scale_parameter": False}
 }
 
 
 def make_optimizers(settings: Settings, model: nn.Module) -> dict[str, torch.optim.Optimizer]:
-    """Return the optimizers that train a model, by name; most often one.
+    """Return the optimizers that train a model, by name; usually one.
 
     Args:
-        settings: Of the run.
-        model: Whose parameters that require a gradient are trained.
+        settings: Settings of the run.
+        model: The model; its parameters that require a gradient are trained.
     """
     left_out = settings.left_out
     named = {
@@ -87,7 +87,7 @@ def _single(settings: Settings, groups: list[dict[str, Any]]) -> torch.optim.Opt
             momentum=settings.beta1,
             weight_decay=settings.weight_decay,
         )
-    # "package.module:Class", with its own defaults but for the learning rate.
+    # "package.module:Class", with its own defaults except for the learning rate.
     module, _, name = settings.optimizer.partition(":")
     optimizer: torch.optim.Optimizer = getattr(importlib.import_module(module), name)(
         groups, lr=settings.learning_rate, **_OPTIONS.get(settings.optimizer, {})

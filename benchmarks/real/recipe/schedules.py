@@ -1,4 +1,4 @@
-"""The learning rate over time: written into the groups, or by a scheduler of torch."""
+"""The learning rate over time: written into the groups, or by a torch scheduler."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def share_of_peak(settings: Settings, count: int) -> float:
     """Return the learning rate over its peak.
 
     Args:
-        settings: Of the run.
-        count: Steps that the schedule has made.
+        settings: Settings of the run.
+        count: Number of steps that the schedule has taken.
     """
     if count < settings.warm_up_steps:
         return (count + 1) / (settings.warm_up_steps + 1)
@@ -35,11 +35,11 @@ class LearningRate:
     """Sets the learning rate of all groups of some optimizers, as a training script does."""
 
     def __init__(self, settings: Settings, optimizers: list[torch.optim.Optimizer]) -> None:
-        """Make the schedulers; the first learning rate is set.
+        """Create the schedulers; this sets the first learning rate.
 
         Args:
-            settings: Of the run.
-            optimizers: Just made, with their peak learning rates in the groups.
+            settings: Settings of the run.
+            optimizers: Newly created, with their peak learning rates in the groups.
         """
         self._settings, self._count = settings, 0
         self._peaks = [
@@ -48,21 +48,22 @@ class LearningRate:
             for group in optimizer.param_groups
         ]
         self._schedulers = [s for o in optimizers if (s := self._scheduler(o)) is not None]
-        # Some optimizers refuse a number that is written over theirs.
+        # Some optimizers refuse a plain number in place of theirs.
         self._is_written = not self._schedulers and (
             settings.schedule != "constant" or settings.warm_up_steps > 0
         )
         self._write()
 
     def after_step(self, step: int) -> None:
-        """Move on after an optimizer step, counted from 1."""
+        """Advance after an optimizer step, counted from 1."""
         settings = self._settings
         if step % settings.schedule_every:
             return
         for _ in range(settings.schedule_times):
             self._count += 1
             for scheduler in self._schedulers:
-                # OneCycleLR refuses to go on past its end; whoever steps it too often stays there.
+                # OneCycleLR refuses to continue past its end; scripts that step it too often stay
+                # there.
                 if settings.schedule != "onecycle" or self._count < settings.length_of_schedule:
                     scheduler.step()
         self._write()

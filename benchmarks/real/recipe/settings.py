@@ -1,4 +1,4 @@
-"""How a run is trained, as plain values: whatever is planted is a change of them."""
+"""How a run is trained, as plain values: faults are changes of them."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ class Settings:
 
     Attributes:
         steps: Optimizer steps.
-        batch_size: Examples, or sequences, of a step.
-        learning_rate: At its peak.
+        batch_size: Examples, or sequences, per step.
+        learning_rate: Its peak.
         optimizer: Name of one, or of two that share the model.
-        beta1: Of Adam; the momentum of SGD.
-        beta2: Of Adam.
-        epsilon: Of Adam.
-        weight_decay: As the optimizer takes it.
-        decays: What is decayed: the matrices alone, or every parameter.
-        warm_up_steps: Of a linear rise.
-        schedule: Of the learning rate. "cosine" is written into the groups by the loop and keeps
-            its end; the others are schedulers of torch, which leave their traces in the groups.
-        final_share: Of the learning rate, where a cosine ends.
+        beta1: Adam's beta1; SGD's momentum.
+        beta2: Adam's beta2.
+        epsilon: Adam's eps.
+        weight_decay: As passed to the optimizer.
+        decays: What is decayed: only the matrices, or every parameter.
+        warm_up_steps: Length of a linear rise.
+        schedule: Schedule of the learning rate. "cosine" is written into the groups by the loop and
+            keeps its end; the others are torch schedulers, which leave their traces in the groups.
+        final_share: Share of the learning rate at the end of a cosine.
         schedule_steps: Length of the schedule; None for that of the run.
-        schedule_every: Optimizer steps to one of the scheduler.
-        schedule_times: How often the scheduler is stepped then.
-        clip_norm: To which the norm of the gradient is clipped; None not at all.
-        precision: Of the weights, or of the gradients under a scale.
-        bad_batch_at: The step that sees a corrupt batch; 0 for none.
-        replaced: Name of the module that is replaced after the optimizer was made; "" for none.
-        frozen: Name of the module that is frozen in mid-run, its gradients being zeros from then
-            on; "" for none.
-        embedding_std: Of the initial embeddings; None for the family's.
-        initial_scale: By which all initial matrices are multiplied.
-        keeps_gradients: Whether ``zero_grad()`` is missing: where two optimizers share a loss, of
-            the one that does not step.
-        clips_before_unscaling: Whether what is clipped still has the loss scale in it.
+        schedule_every: Optimizer steps per scheduler step.
+        schedule_times: How often the scheduler is then stepped.
+        clip_norm: Norm to which the gradient is clipped; None for no clipping.
+        precision: Type of the weights, or of the gradients under a loss scale.
+        bad_batch_at: The step with a corrupt batch; 0 for none.
+        replaced: Name of the module that is replaced after the optimizer is created; "" for none.
+        frozen: Name of the module that is frozen during the run, with zero gradients from then on;
+            "" for none.
+        embedding_std: Standard deviation of the initial embeddings; None for the family's.
+        initial_scale: Factor of all initial matrices.
+        keeps_gradients: Whether ``zero_grad()`` is missing: if two optimizers share a loss, for the
+            one that does not step.
+        clips_before_unscaling: Whether the clipped gradients still contain the loss scale.
         left_out: Name of the module that the optimizer was not given; "" for none.
-        epochs: Over a batch that was sampled, in reinforcement learning.
-        discriminator_factor: Of its learning rate over the generator's.
+        epochs: Epochs over a sampled batch, in reinforcement learning.
+        discriminator_factor: Its learning rate over the generator's.
     """
 
     steps: int
@@ -80,11 +80,11 @@ class Settings:
 
     @property
     def length_of_schedule(self) -> int:
-        """How many steps of the scheduler it is for."""
+        """Number of scheduler steps that it is designed for."""
         return self.schedule_steps or self.steps
 
     def as_json(self) -> dict[str, Any]:
-        """Return the values that are not the default, and the first three."""
+        """Return the non-default values, and the first three."""
         fields = dataclasses.fields(self)
         return {
             field.name: getattr(self, field.name)

@@ -1,1 +1,1 @@
-"""Which runs there are, where their recordings are kept, and how the missing ones are trained."""
+"""Which runs there are, where their recordings are kept, and how missing ones are trained."""

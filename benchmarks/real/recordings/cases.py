@@ -10,7 +10,7 @@ from real.families.registry import FAMILIES, Family
 from real.recipe.kinds import Kind
 from real.recipe.settings import Half, Settings
 
-# The first is that of the faults, too.
+# The first one is also the faults'.
 SEEDS: dict[Half, tuple[int, ...]] = {"tuning": (1, 2), "reporting": (101, 102)}
 
 
@@ -19,10 +19,10 @@ class Case:
     """A run.
 
     Attributes:
-        family: What is trained.
-        kind: What is planted.
-        half: Of the laboratory.
-        seed: Of weights and batches.
+        family: The family to train.
+        kind: The planted kind.
+        half: Half of the laboratory.
+        seed: Seed of weights and batches.
     """
 
     family: Family
@@ -32,19 +32,19 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Of its folder, as "tuning/language_model/lr_x10-1"."""
+        """Name of its folder, such as "tuning/language_model/lr_x10-1"."""
         kind = re.sub(r"[^a-z0-9.]+", "_", self.kind.name.lower()).strip("_")
         return f"{self.half}/{self.family.name}/{kind}-{self.seed}"
 
     @property
     def settings(self) -> Settings:
-        """How it is trained."""
+        """Its settings."""
         return self.kind.change(self.family.settings_of(self.half))
 
 
 @functools.cache
 def all_cases() -> tuple[Case, ...]:
-    """Return every run, in the order in which they are trained."""
+    """Return every run, in training order."""
     return tuple(
         Case(family, kind, half, seed)
         for family in FAMILIES
@@ -55,5 +55,5 @@ def all_cases() -> tuple[Case, ...]:
 
 
 def case_named(name: str) -> Case:
-    """Return the run of a name."""
+    """Return the run with a name."""
     return next(case for case in all_cases() if case.name == name)

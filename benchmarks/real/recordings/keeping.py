@@ -1,4 +1,4 @@
-"""Trains one run into a folder, and keeps what became of it beside the recording."""
+"""Trains one run into a folder, and keeps its outcome beside the recording."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from real.recipe.learner import Start
 from real.recipe.settings import Settings
 from real.recordings.cases import Case
 
-# What is judged where there is no number; returns are not known before an episode has ended.
+# Used in place of a NaN; returns are unknown before an episode has ended.
 _WORST = {"nats": math.inf, "distance": math.inf, "accuracy": 0.0, "return": math.nan}
 
 OUTCOME, RECORDING = "outcome.json", "recording"
@@ -29,21 +29,21 @@ OUTCOME, RECORDING = "outcome.json", "recording"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run.
+    """The outcome of a run.
 
     Attributes:
-        family: What was trained.
-        kind: What was planted.
-        half: Of the laboratory.
-        seed: Of the run.
-        settings: All but the defaults.
-        measure: Of the two values that follow: "nats", "accuracy", "return" or "distance".
-        before: On data that was held out, untrained.
-        after: The same, trained; the worst there is if it is not a number.
-        last_loss: Of the last training step; NaN if it was not a number.
+        family: The trained family.
+        kind: The planted kind.
+        half: Half of the laboratory.
+        seed: Seed of the run.
+        settings: Non-default settings.
+        measure: Measure of the two values that follow: "nats", "accuracy", "return" or "distance".
+        before: On held-out data, untrained.
+        after: The same, trained; the worst possible if it is not a number.
+        last_loss: Loss of the last training step; NaN if it was not a number.
         steps: Optimizer steps.
-        parameters: Elements that were trained.
-        seconds: Of the training.
+        parameters: Number of trained elements.
+        seconds: Duration of the training.
     """
 
     family: str
@@ -61,7 +61,7 @@ class Outcome:
 
     @classmethod
     def load(cls, folder: Path) -> Outcome:
-        """Read that of a run's folder."""
+        """Read the outcome in a run's folder."""
         return cls(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
 
 
@@ -70,15 +70,15 @@ class Advised:
     """One setting with the value that a finding advises.
 
     Attributes:
-        field: Of :class:`Settings`.
-        value: The new one.
+        field: A field of :class:`Settings`.
+        value: The new value.
     """
 
     field: str
     value: float
 
     def __str__(self) -> str:
-        """As on the command line."""
+        """Format as on the command line."""
         return f"{self.field}={self.value:g}"
 
     @classmethod
@@ -89,27 +89,27 @@ class Advised:
 
 
 def folder_of(case: Case, cache: Path, advised: Advised | None = None) -> Path:
-    """Return where a run is kept, or the same with one setting changed."""
+    """Return the folder of a run, or of the same run with one setting changed."""
     if advised is None:
         return cache / "runs" / case.name
     return cache / "replays" / f"{case.name}-{advised}"
 
 
 def is_recorded(case: Case, cache: Path, advised: Advised | None = None) -> bool:
-    """Whether a run is there, whole."""
+    """Whether a complete recording of a run exists."""
     return (folder_of(case, cache, advised) / OUTCOME).exists()
 
 
 def record(
     case: Case, cache: Path, advised: Advised | None = None, settings: Settings | None = None
 ) -> Outcome:
-    """Train a run; only a whole one is kept.
+    """Train a run; only a complete one is kept.
 
     Args:
-        case: Which.
-        cache: Where recordings and prepared data are kept.
-        advised: What is changed.
-        settings: Instead of those of the case.
+        case: The run.
+        cache: Folder of recordings and prepared data.
+        advised: The changed setting.
+        settings: Replaces those of the case.
     """
     folder = folder_of(case, cache, advised)
     settings = settings or case.settings
@@ -149,7 +149,7 @@ def _train(case: Case, cache: Path, settings: Settings, log_dir: Path) -> Outcom
 
 
 def _judged(learner: Any, measure: str) -> float:
-    """Judge without touching the random numbers of the training."""
+    """Evaluate without touching the random state of the training."""
     with torch.random.fork_rng(devices=[]):
         learner.model.eval()
         value = float(learner.judge())

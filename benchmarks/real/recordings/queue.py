@@ -1,4 +1,4 @@
-"""Trains what is missing, each run in a process of its own on one core."""
+"""Trains missing runs, each in a separate process on one core."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ STATUS = "STATUS.txt"
 
 @dataclass(frozen=True)
 class Queue:
-    """What is needed to train runs.
+    """Settings for training runs.
 
     Attributes:
-        cache: Where they are kept.
-        jobs: How many at a time.
-        niceness: Of the processes.
-        say: Is told of every run.
+        cache: Folder of the recordings.
+        jobs: Number of runs at a time.
+        niceness: Niceness of the processes.
+        say: Receives a line about every run.
     """
 
     cache: Path
@@ -37,14 +37,14 @@ class Queue:
     def train_missing(
         self, cases: Sequence[Case], advised: Sequence[Advised | None] | None = None
     ) -> list[str]:
-        """Train those that are not there.
+        """Train missing runs.
 
         Args:
-            cases: In their order.
-            advised: What is changed in each; None for nothing.
+            cases: The runs, in training order.
+            advised: The changed setting of each; None for no change.
 
         Returns:
-            Names of runs that failed; the others are there.
+            Names of runs that failed; the others exist.
         """
         wanted = zip(cases, advised or [None] * len(cases), strict=True)
         missing = [run for run in wanted if not is_recorded(run[0], self.cache, run[1])]
@@ -61,7 +61,7 @@ class Queue:
         return [run[0].name for run, fine in zip(missing, succeeded, strict=True) if not fine]
 
     def _train(self, case: Case, advised: Advised | None) -> bool:
-        if is_recorded(case, self.cache, advised):  # by another queue, meanwhile
+        if is_recorded(case, self.cache, advised):  # recorded by another queue in the meantime
             return True
         start = time.perf_counter()
         change = [] if advised is None else ["--with", str(advised)]

@@ -1,1 +1,1 @@
-"""What the rules say of the recordings, beside the harm that was done."""
+"""Compares the findings in the recordings with the harm that was done."""

@@ -1,4 +1,4 @@
-"""What became of each run, beside what is found in its recording."""
+"""The outcome of each run, and the findings in its recording."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tb_adam_plugin.diagnosis.rule import Finding
 from tb_adam_plugin.diagnosis.rules.registry import RULES
 from tb_adam_plugin.run_data import load_runs
 
-# What differs less from the healthy runs is no harm, whatever these differ by: so many nats, so
-# much accuracy, and a share of the return or of the distance.
+# Smaller differences from the healthy runs do no harm, whatever the spread of these: in nats, in
+# accuracy, and as a share of the return or of the distance.
 LEAST_HARM = {"nats": 0.03, "accuracy": 0.015, "return": 0.15, "distance": 0.25}
 _TIMES_SPREAD = 2.0
 _MOVES = {rule.id: rule.moves_lr for rule in RULES}
@@ -33,8 +33,8 @@ class Baseline:
     """The healthy runs of a family and half.
 
     Attributes:
-        median: Of what was judged after training.
-        spread: Of the same: the largest less the smallest.
+        median: Median measure after training.
+        spread: Largest minus smallest measure.
     """
 
     median: float
@@ -43,12 +43,12 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What is found in one recording: of a run with two optimizers there are two.
+    """The results for one recording: a run with two optimizers has two.
 
     Attributes:
-        findings: In the order in which they are shown.
-        reading: Of the compass; None where it has none.
-        records: How many steps were recorded.
+        findings: In display order.
+        reading: The compass' reading; None without one.
+        records: Number of recorded steps.
     """
 
     findings: tuple[Finding, ...]
@@ -57,12 +57,12 @@ class Recorded:
 
     @property
     def factor(self) -> float:
-        """Learning rate over the best one, by the compass; NaN where it is silent."""
+        """Learning rate over the best one, from the compass; NaN without a reading."""
         return math.nan if self.reading is None else self.reading.factor
 
     @property
     def is_at_odds(self) -> bool:
-        """Whether the compass says another thing than a finding beside it."""
+        """Whether the compass contradicts a finding."""
         moves = {_MOVES[finding.rule] for finding in self.findings} - {""}
         if not self.factor > 0:
             return False
@@ -73,11 +73,11 @@ class Recorded:
 
 @dataclass(frozen=True)
 class JudgedRun:
-    """A run, the harm that was done, and what is found.
+    """A run, the harm that was done, and the findings.
 
     Attributes:
-        case: What was trained.
-        outcome: What became of it.
+        case: The trained case.
+        outcome: Its outcome.
         harm: How much worse it is than the healthy runs, in the unit of the measure; NaN without
             any of these.
         least_harm: How much worse it has to be to count.
@@ -92,23 +92,23 @@ class JudgedRun:
 
     @property
     def is_harmed(self) -> bool:
-        """Whether it is worse by more than healthy runs differ."""
+        """Whether it is worse by more than the spread of healthy runs."""
         return not self.harm <= self.least_harm
 
     @property
     def is_healthy(self) -> bool:
-        """Whether nothing is planted, or nothing that did harm and is a fault by that alone."""
+        """Whether nothing is planted, or only what is a fault by its harm, and did none."""
         kind = self.case.kind
         return not kind.is_fault or (kind.by_its_harm and not self.is_harmed)
 
     @property
     def is_counted(self) -> bool:
-        """Whether there is a fault that did harm, which has to be named."""
+        """Whether there is a harmful fault, which has to be named."""
         return self.case.kind.is_fault and self.is_harmed
 
     @property
     def rank(self) -> int | None:
-        """The place of the first finding that names the fault, counted from 1; None without."""
+        """The position of the first finding that names the fault, counted from 1; None without."""
         ranks = [self._rank(recorded.findings) for recorded in self.recorded]
         return min((rank for rank in ranks if rank is not None), default=None)
 
@@ -124,7 +124,7 @@ class JudgedRun:
 
     @property
     def questions(self) -> int:
-        """How many findings only ask."""
+        """Number of findings that only ask."""
         return sum(len(r.findings) for r in self.recorded) - len(self.alarms)
 
     @property
@@ -134,7 +134,7 @@ class JudgedRun:
 
     @property
     def true_factor(self) -> float | None:
-        """Learning rate over that of the recipe; None where something else was planted, too."""
+        """Learning rate over the recipe's; None if something else was planted, too."""
         kind = self.case.kind
         if not kind.is_fault:
             return 1.0
@@ -143,12 +143,12 @@ class JudgedRun:
         if alike != usual.as_json() or not self.case.settings.learning_rate > 0:
             return None
         factor = self.case.settings.learning_rate / usual.learning_rate
-        # What does no harm suits as well as the recipe's.
+        # A harmless one is as suitable as the recipe's.
         return factor if self.is_harmed else None
 
     @property
     def is_compass_right(self) -> bool | None:
-        """Whether it is within half a decade or silent; None where the truth is not known."""
+        """Whether it is within half a decade or silent; None if the truth is unknown."""
         truth = self.true_factor
         if truth is None:
             return None
@@ -171,9 +171,10 @@ def alarms_of(recorded: Recorded) -> tuple[Finding, ...]:
 
 
 def baselines(runs: Iterable[tuple[Case, Outcome]]) -> Mapping[tuple[str, str], Baseline]:
-    """Return the healthy runs' by family and half.
+    """Return the baselines by family and half.
 
-    They are those of the recipe itself; where each kind has an optimizer of its own, all of them.
+    These are the healthy runs of the recipe itself; if each kind has a different optimizer, all of
+    them.
     """
     values: dict[tuple[str, str], list[float]] = {}
     for case, outcome in runs:
@@ -187,7 +188,7 @@ def baselines(runs: Iterable[tuple[Case, Outcome]]) -> Mapping[tuple[str, str], 
 
 
 def harm_of(outcome: Outcome, baseline: Baseline | None) -> tuple[float, float]:
-    """Return how much worse a run is than healthy ones, and from what on that counts."""
+    """Return how much worse a run is than healthy ones, and the threshold for harm."""
     least = LEAST_HARM[outcome.measure]
     if baseline is None:
         return math.nan, least
@@ -200,12 +201,12 @@ def harm_of(outcome: Outcome, baseline: Baseline | None) -> tuple[float, float]:
 
 
 def judge(cases: Sequence[Case], cache: Path, keep_every: int = 1) -> list[JudgedRun]:
-    """Read the recordings that are there, and apply the rules.
+    """Read the existing recordings, and apply the rules.
 
     Args:
-        cases: All that are asked for.
-        cache: Where they are kept.
-        keep_every: How many times longer the interval between records is taken to have been.
+        cases: All requested runs.
+        cache: Folder of the recordings.
+        keep_every: Factor by which to lengthen the interval between records.
     """
     there = [case for case in cases if is_recorded(case, cache)]
     outcomes = {case.name: Outcome.load(folder_of(case, cache)) for case in there}

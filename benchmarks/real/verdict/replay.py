@@ -1,4 +1,4 @@
-"""Follows the advice: trains a harmed run again with the value that a finding names."""
+"""Follows the advice: trains a harmed run again with the value that a finding gives."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Replay:
     """A run that was trained again with one value changed.
 
     Attributes:
-        run: That got the advice.
-        rule: Of the finding that gave it.
+        run: The run that got the advice.
+        rule: Rule of the finding that gave it.
         advised: The new value.
-        outcome: Of the new run.
-        harm: Of the new run, in the unit of the measure.
+        outcome: Outcome of the new run.
+        harm: Harm of the new run, in the unit of the measure.
     """
 
     run: JudgedRun
@@ -32,14 +32,14 @@ class Replay:
 
     @property
     def verdict(self) -> str:
-        """What the advice did, by what counts as harm."""
+        """The effect of the advice, in terms of harm."""
         if self.harm < self.run.harm - self.run.least_harm:
             return "improved"
         return "worse" if self.harm > self.run.harm + self.run.least_harm else "same"
 
 
 def first_advice(run: JudgedRun) -> tuple[str, Advised] | None:
-    """Return the first finding with a value that is no consequence of another; None without."""
+    """Return the first finding with a value that is not a consequence of another; None without."""
     for recorded in run.recorded:
         for finding in recorded.findings:
             change = advised_change(finding.advice)
@@ -49,10 +49,10 @@ def first_advice(run: JudgedRun) -> tuple[str, Advised] | None:
 
 
 def replay_advice(runs: Sequence[JudgedRun], queue: Queue) -> list[Replay]:
-    """Follow the advice of the runs that were harmed.
+    """Follow the advice of harmed runs.
 
     Args:
-        runs: All that were judged.
+        runs: All judged runs.
         queue: Trains them.
     """
     followed = [
@@ -65,7 +65,7 @@ def replay_advice(runs: Sequence[JudgedRun], queue: Queue) -> list[Replay]:
     for run, rule, advised in followed:
         if is_recorded(run.case, queue.cache, advised):
             outcome = Outcome.load(folder_of(run.case, queue.cache, advised))
-            # The harm is a difference: what the healthy runs reached is that much less.
+            # The harm is a difference: the healthy runs' value is lower by it.
             healthy = Baseline(_healthy_value(run), 0.0)
             replays.append(Replay(run, rule, advised, outcome, harm_of(outcome, healthy)[0]))
     return replays
@@ -77,7 +77,7 @@ def _healthy_value(run: JudgedRun) -> float:
 
 
 def replay_table(replays: Sequence[Replay]) -> str:
-    """Return what following the advice did, as Markdown."""
+    """Return the effect of following the advice, as Markdown."""
     lines = [
         "## What following the advice did\n",
         "| run | advice | harm before | after | |",

@@ -14,7 +14,7 @@ Runs = Sequence[JudgedRun]
 
 
 def report(runs: Runs) -> str:
-    """Write down what became of some runs and what is found in them."""
+    """Report the outcomes and findings of some runs."""
     columns: dict[str, Runs] = {
         half: [run for run in runs if run.case.half == half] for half in ("tuning", "reporting")
     }
@@ -43,7 +43,7 @@ def side_by_side(columns: Mapping[str, Runs]) -> str:
 
 
 def every_run(runs: Runs) -> str:
-    """Return a line for each run: the harm, whether it was named, and all that is found."""
+    """Return a line for each run: the harm, whether it was named, and all findings."""
     lines = [
         "| run | after | harm | counts from | named | compass | records | findings |",
         "|---|---|---|---|---|---|---|---|",
@@ -60,7 +60,7 @@ def every_run(runs: Runs) -> str:
 
 
 def verdict_of(run: JudgedRun) -> str:
-    """Say in a word what the rules did with a run."""
+    """Describe in a word what the rules did with a run."""
     if run.is_healthy:
         return "ALARM" if run.alarms else "quiet"
     harmed = "" if run.is_harmed else "no harm, "

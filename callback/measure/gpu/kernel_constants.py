@@ -1,6 +1,6 @@
-"""What the kernels know at compile time: each is a constexpr, as all that they read of a module.
+"""Compile-time constants of the kernels: a kernel may only read constexprs from a module.
 
-They are imported by name: then Triton compiles anew where one has changed.
+They are imported by name, so Triton recompiles when one has changed.
 """
 
 import triton
@@ -12,22 +12,22 @@ from ...read import rows
 from .. import row_value_table, sampling_error
 from . import kernel_layout
 
-# The row values that have a constant here, because the kernel writes them.
+# The row values that have a constant here, i.e. that the kernel writes.
 WRITTEN: set[str] = set()
 
 
 def _row(name):
-    """Where a row of the table of a step is."""
+    """Index of a row in a step's table."""
     return tl.constexpr(kernel_layout.TABLE.index(name))
 
 
 def _number(name):
-    """Where a row of its numbers is."""
+    """Index of a row in the table's numbers."""
     return tl.constexpr(kernel_layout.NUMBERS.index(name))
 
 
 def _value(name):
-    """Where a row value is, which the kernel has to write."""
+    """Index of a row value, which the kernel must write."""
     WRITTEN.add(name)
     return tl.constexpr(row_value_table.POSITION[name])
 

@@ -1,4 +1,4 @@
-"""What the kernels are made of: reading, counting and putting results in their places."""
+"""Building blocks of the kernels: reading, counting and storing results."""
 
 import triton
 import triton.language as tl
@@ -14,13 +14,13 @@ from .kernel_constants import (
 
 @triton.jit
 def place_of(lines, first_line, position, inside):
-    """Return where in a parameter's memory the elements lie that are read of it.
+    """Return the memory positions of the elements that are read of a parameter.
 
     Args:
         lines: Indices of the lines that are read of sampled parameters, int32.
-        first_line: Where those of this one begin; -1 for a parameter that is read whole.
-        position: Of elements among those that are read, int32.
-        inside: Which of them there are.
+        first_line: Index of this parameter's first line; -1 for a parameter that is read whole.
+        position: Positions among the elements that are read, int32.
+        inside: Which of these positions exist.
     """
     is_sampled = first_line >= 0
     line = tl.load(lines + first_line + position // LINE, mask=inside & is_sampled, other=0)
@@ -38,7 +38,7 @@ def copy(
     KIND: tl.constexpr,
     SAMPLED: tl.constexpr,
 ):
-    """Copy one chunk of what is read of one tensor."""
+    """Copy one chunk of the elements read of one tensor."""
     source = tl.load(column + SOURCE * parameters)
     target = tl.load(column + TARGET * parameters)
     if (source != 0) & (target != 0):
@@ -74,7 +74,7 @@ def read(
 ):
     """Return elements as float32, which holds every half-precision value; zeros for no tensor.
 
-    ``ALIGNED`` says that four neighbours can be read at a time, which the compiler cannot see.
+    ``ALIGNED`` says that four neighbours can be read at a time, which the compiler cannot infer.
     """
     address = tl.load(column + TENSOR * parameters)
     there = inside & (address != 0)
@@ -126,14 +126,14 @@ def mark_rows(alive, g, first, row_stride, rows, SIZE: tl.constexpr):
     """Mark the rows along the first dimension in which a gradient is not zero.
 
     Args:
-        alive: uint8, one for each row; 1 is written.
+        alive: uint8, one per row; set to 1.
         g: Gradients of a tile, ``[SIZE]``.
-        first: Place in the parameter's memory of the first one, int32.
-        row_stride: Distance of two rows in memory.
-        rows: Their number.
-        SIZE: Of the tile.
+        first: Memory position of the tile's first element, int32.
+        row_stride: Distance between rows in memory.
+        rows: Number of rows.
+        SIZE: Size of the tile.
     """
-    if row_stride >= SIZE:  # a tile has parts of two rows at most: no division
+    if row_stride >= SIZE:  # a tile spans two rows at most: no division
         ends = first % row_stride + tl.arange(0, SIZE) >= row_stride
         row = first // row_stride % rows + ends.to(tl.int32)
         row = tl.where(row == rows, 0, row)
@@ -144,7 +144,7 @@ def mark_rows(alive, g, first, row_stride, rows, SIZE: tl.constexpr):
 
 @triton.jit
 def write_row_squares(row_squares, WHICH: tl.constexpr, x, first, elements):
-    """Put Σx² of each row of ``ROW`` elements of a tile where that of the parameter's rows goes."""
+    """Store Σx² of each row of ``ROW`` elements of a tile among the parameter's row squares."""
     squares = tl.sum(tl.reshape(x * x, [TILE // ROW, ROW]), 1)
     row = first // ROW + tl.arange(0, TILE // ROW)
     tl.store(row_squares + row * ROW_SQUARES + WHICH, squares, mask=row * ROW < elements)
@@ -152,7 +152,7 @@ def write_row_squares(row_squares, WHICH: tl.constexpr, x, first, elements):
 
 @triton.jit
 def as_stored(x, kind):
-    """Return values, none of them negative, rounded to the nearest that a half type holds."""
+    """Return non-negative values rounded to the nearest value of a half-precision type."""
     bits = x.to(tl.int32, bitcast=True)
     upper = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 << 16  # ties to even
     bfloat16 = tl.where(x == x, upper.to(tl.float32, bitcast=True), x)
@@ -167,33 +167,33 @@ def larger(largest, x):
 
 @triton.jit
 def one_at(FIELD: tl.constexpr, condition):
-    """Return a count of one, in a field of an integer that holds several, where it is fulfilled."""
+    """Return a count of one where the condition holds, in one bit field of a packed integer."""
     return tl.where(condition, ONE << (FIELD * COUNT_BITS), 0)
 
 
 @triton.jit
 def put(found, AT: tl.constexpr, lanes):
-    """Put the sum of all lanes among the row values."""
+    """Store the sum of all lanes among the row values."""
     return tl.where(tl.arange(0, LANES) == AT, tl.sum(lanes), found)
 
 
 @triton.jit
 def put_count(found, AT: tl.constexpr, lanes, FIELD: tl.constexpr):
-    """Likewise the sum of a field that :func:`one_at` has counted in."""
+    """Store the sum of a bit field counted by :func:`one_at`."""
     counts = (lanes >> (FIELD * COUNT_BITS)) & ((ONE << COUNT_BITS) - 1)
     return tl.where(tl.arange(0, LANES) == AT, tl.sum(counts).to(tl.float32), found)
 
 
 @triton.jit
 def put_largest(found, AT: tl.constexpr, lanes):
-    """Likewise the largest magnitude, from :func:`larger`."""
+    """Store the largest magnitude, from :func:`larger`."""
     largest = tl.max(lanes).to(tl.float32, bitcast=True)
     return tl.where(tl.arange(0, LANES) == AT, largest, found)
 
 
 @triton.jit
 def count_signed(x, special):
-    """Return a tile's counts ``[BINS]`` of normal values; others go to ``special`` at once."""
+    """Return a tile's counts ``[BINS]`` of normal values; count the others in ``special``."""
     bits = x.to(tl.int32, bitcast=True)
     half: tl.constexpr = BINS // 2
     code = (bits & MAGNITUDE_BITS) >> SHIFT
@@ -204,7 +204,7 @@ def count_signed(x, special):
 
 @triton.jit
 def count_unsigned(x, special):
-    """Likewise, whatever the sign."""
+    """Like :func:`count_signed`, ignoring the sign."""
     bits = x.to(tl.int32, bitcast=True)
     code = (bits & MAGNITUDE_BITS) >> SHIFT
     place = tl.minimum(tl.maximum(code - FIRST_UNSIGNED, 0), BINS - 1)
@@ -213,7 +213,7 @@ def count_unsigned(x, special):
 
 @triton.jit
 def _count_special(bits, special):
-    """Count what has no bin, zeros excepted, and return which elements have one."""
+    """Count values without a bin, except zeros, and return which elements have one."""
     magnitude = bits & MAGNITUDE_BITS
     code = magnitude >> SHIFT
     normal = (code >= FIRST_NORMAL) & (code < FIRST_INFINITE)
@@ -227,7 +227,7 @@ def _count_special(bits, special):
 
 @triton.jit
 def add_bins(counts, stride, AT: tl.constexpr, bins):
-    """Add a chunk's counts to those of its parameter."""
+    """Add a chunk's counts to its parameter's."""
     if AT >= 0:
         place = counts + AT * stride + tl.arange(0, BINS)
         tl.atomic_add(place, bins, mask=bins != 0, sem="relaxed")

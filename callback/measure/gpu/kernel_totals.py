@@ -1,7 +1,7 @@
-"""The Triton kernel that adds up all elements of sampled parameters.
+"""The Triton kernel that sums over all elements of sampled parameters.
 
-Norms over all elements, and which rows have a gradient, need every element; nothing else does. So
-this goes once through memory and keeps four sums of each chunk, added up on the host like those of
+Only norms over all elements, and which rows have a gradient, need every element. This kernel makes
+one pass over memory and keeps four sums per chunk, added up on the host like those of
 :func:`.kernels.reduce`.
 """
 
@@ -38,26 +38,26 @@ def totals(
     SQUARES_EXP_AVG_SQ: tl.constexpr,
     ALIGNED: tl.constexpr,
 ):
-    """Add up each chunk of sampled parameters: the weights before a step, or the rest after it.
+    """Sum each chunk of sampled parameters: the weights before a step, or the rest after it.
 
     Args:
-        chunk_parameter: Index of the parameter of each chunk, int32 ``[chunks]``.
+        chunk_parameter: Index of each chunk's parameter, int32 ``[chunks]``.
         table: See ``kernel_layout.TABLE``.
-        values: float32 ``[TOTALS, chunks]``: Σb², Σg², Σm² and Σv; the first is written, or the
-            others are.
-        alive: As for :func:`.kernels.reduce`, of the sampled parameters.
-        parameters: Their number.
-        chunks: Their number.
-        WEIGHT: As there. Likewise the next three.
-        GRADIENT: See there.
-        EXP_AVG: See there.
-        EXP_AVG_SQ: See there.
-        IS_BEFORE: Whether the step is still to come.
-        HAS_EXP_AVG: As for :func:`.kernels.reduce`. Likewise the next two.
-        HAS_EXP_AVG_SQ: See there.
-        SQUARES_EXP_AVG_SQ: See there.
-        ALIGNED: Whether every tensor begins at a multiple of 16 bytes and has a multiple of four
-            elements: then a thread reads four at a time.
+        values: float32 ``[TOTALS, chunks]``: Σb², Σg², Σm² and Σv. Before the step the first is
+            written, after it the others.
+        alive: As for :func:`.kernels.reduce`, for the sampled parameters.
+        parameters: Number of parameters.
+        chunks: Number of chunks.
+        WEIGHT: As for :func:`.kernels.reduce`, like the next three.
+        GRADIENT: See ``WEIGHT``.
+        EXP_AVG: See ``WEIGHT``.
+        EXP_AVG_SQ: See ``WEIGHT``.
+        IS_BEFORE: Whether this is before the step.
+        HAS_EXP_AVG: As for :func:`.kernels.reduce`, like the next two.
+        HAS_EXP_AVG_SQ: See ``HAS_EXP_AVG``.
+        SQUARES_EXP_AVG_SQ: See ``HAS_EXP_AVG``.
+        ALIGNED: Whether every tensor starts at a multiple of 16 bytes and has a multiple of four
+            elements, so a thread can read four at a time.
     """
     program = tl.program_id(0)
     parameter = tl.load(chunk_parameter + program)

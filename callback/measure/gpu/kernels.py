@@ -1,14 +1,14 @@
-"""Triton kernels that go through all elements of all parameters of a device in one launch.
+"""Triton kernels that process all elements of all parameters of a device in one launch.
 
-:func:`reduce` computes what :func:`..row_values.row_sums` does, the values of
-:mod:`..row_value_table`: the same arithmetic for chunks of a parameter instead of rows of 256
-elements. Only :mod:`.kernel_parts` and :mod:`.kernel_constants` belong to it.
-:mod:`.single_pass` launches the kernels; nothing else imports this file, because Triton is not
-everywhere that torch is.
+:func:`reduce` computes the same values as :func:`..row_values.row_sums`, those of
+:mod:`..row_value_table`: the same arithmetic, but for chunks of a parameter instead of rows of 256
+elements. It only uses :mod:`.kernel_parts` and :mod:`.kernel_constants`. :mod:`.single_pass`
+launches the kernels; nothing else imports this file, because Triton is not available everywhere
+that torch is.
 
-A program works on one chunk, at most ``TILES`` tiles of ``TILE`` elements. Sums are those of a
-chunk, added up on the host: no order of programs can change them. Counts are integers, so that
-atomic additions give the same in any order, too.
+A program works on one chunk of at most ``TILES`` tiles of ``TILE`` elements. Sums are kept per
+chunk and added up on the host, so the order of the programs cannot change them. Counts are
+integers, so atomic additions give the same result in any order.
 """
 
 import triton
@@ -53,14 +53,14 @@ from .kernel_parts import (
 
 @triton.jit
 def keep(chunk_parameter, table, lines, parameters, SAMPLED: tl.constexpr):
-    """Copy what is read of weights and moments to where :func:`reduce` looks for it.
+    """Copy weights and moments, as far as they are read, to where :func:`reduce` looks for them.
 
     Args:
-        chunk_parameter: Index of the parameter of each chunk, int32 ``[chunks]``.
+        chunk_parameter: Index of each chunk's parameter, int32 ``[chunks]``.
         table: See ``kernel_layout.TABLE``; a tensor without a target is not copied.
         lines: See :func:`.kernel_parts.place_of`.
-        parameters: Their number.
-        SAMPLED: Whether any parameter is.
+        parameters: Number of parameters.
+        SAMPLED: Whether any parameter is sampled.
     """
     parameter = tl.load(chunk_parameter + tl.program_id(0))
     column = table + parameter
@@ -109,40 +109,41 @@ def reduce(
     """Reduce each chunk to its row values, and count the histograms.
 
     Args:
-        chunk_parameter: Index of the parameter of each chunk, int32 ``[chunks]``.
+        chunk_parameter: Index of each chunk's parameter, int32 ``[chunks]``.
         table: See ``kernel_layout.TABLE``.
         lines: See :func:`.kernel_parts.place_of`.
         numbers: See ``kernel_layout.NUMBERS``.
         values: float32 ``[VALUES, chunks]``; written.
         row_squares: float32 ``[rows, ROW_SQUARES]``, Σd², Σg² and Σm² of each row of ``ROW``
-            elements that are read of a sampled parameter; written.
-        counts: int32 ``[quantities, parameters, COUNTS]``; added to, except for the zeros, which
-            are among the values.
-        alive: uint8, one for each index of the first dimension of the parameters that have two or
-            more; 1 is written where a gradient is not zero. Those of sampled ones are left alone.
+            elements read of a sampled parameter; written.
+        counts: int32 ``[quantities, parameters, COUNTS]``; added to, except for zeros, which are
+            among the values.
+        alive: uint8, one for each index of the first dimension of parameters with two or more
+            dimensions; set to 1 where a gradient is not zero. Those of sampled parameters are left
+            alone.
         steps: float32 ``[parameters]``; the step counts that have an address are written.
-        parameters: Their number.
-        chunks: Their number.
-        WEIGHT: Type of all weights, or ``MIXED``. Likewise the next three.
-        GRADIENT: See there.
-        EXP_AVG: See there.
-        EXP_AVG_SQ: See there.
-        HAS_EXP_AVG: Whether any parameter has one. Likewise the next three.
-        HAS_EXP_AVG_SQ: See there.
-        HAS_EXP_AVG_BEFORE: See there.
-        HAS_EXP_AVG_SQ_BEFORE: See there.
-        SQUARES_EXP_AVG_SQ: Whether the optimizer keeps its root.
-        PLAIN_GRADIENT: As in :class:`..row_values.Plan`. Likewise the next two.
-        HAS_WEIGHT_DECAY: See there.
-        KNOWS_UPDATE: See there.
-        COUNT_EXP_AVG: Where its histogram is among the quantities; -1 for nowhere. Likewise the
-            next five.
-        COUNT_EXP_AVG_SQ: See there.
-        COUNT_UPDATE: See there.
-        COUNT_WEIGHT: See there.
-        COUNT_GRADIENT: See there.
-        COUNT_NORMALIZED: See there.
-        SAMPLED: Whether any parameter is.
+        parameters: Number of parameters.
+        chunks: Number of chunks.
+        WEIGHT: Type of all weights, or ``MIXED``. The next three likewise.
+        GRADIENT: See ``WEIGHT``.
+        EXP_AVG: See ``WEIGHT``.
+        EXP_AVG_SQ: See ``WEIGHT``.
+        HAS_EXP_AVG: Whether any parameter has it. The next three likewise.
+        HAS_EXP_AVG_SQ: See ``HAS_EXP_AVG``.
+        HAS_EXP_AVG_BEFORE: See ``HAS_EXP_AVG``.
+        HAS_EXP_AVG_SQ_BEFORE: See ``HAS_EXP_AVG``.
+        SQUARES_EXP_AVG_SQ: Whether the optimizer stores the root of exp_avg_sq.
+        PLAIN_GRADIENT: As in :class:`..row_values.Plan`. The next two likewise.
+        HAS_WEIGHT_DECAY: See ``PLAIN_GRADIENT``.
+        KNOWS_UPDATE: See ``PLAIN_GRADIENT``.
+        COUNT_EXP_AVG: Index of its histogram among the quantities; -1 for none. The next five
+            likewise.
+        COUNT_EXP_AVG_SQ: See ``COUNT_EXP_AVG``.
+        COUNT_UPDATE: See ``COUNT_EXP_AVG``.
+        COUNT_WEIGHT: See ``COUNT_EXP_AVG``.
+        COUNT_GRADIENT: See ``COUNT_EXP_AVG``.
+        COUNT_NORMALIZED: See ``COUNT_EXP_AVG``.
+        SAMPLED: Whether any parameter is sampled.
     """
     program = tl.program_id(0)
     parameter = tl.load(chunk_parameter + program)
@@ -182,7 +183,7 @@ def reduce(
     if (chunk == 0) & (step != 0):
         tl.store(steps + parameter, tl.load(step.to(tl.pointer_type(tl.float32))))
 
-    # Lane by lane over all tiles; the lanes are added up at the end.
+    # Per lane over all tiles; the lanes are added up at the end.
     b_squared = tl.zeros([TILE], tl.float32)
     d_squared = tl.zeros([TILE], tl.float32)
     d_times_b = tl.zeros([TILE], tl.float32)
@@ -203,13 +204,13 @@ def reduce(
     m_exact = tl.zeros([TILE], tl.float32)
     v_error = tl.zeros([TILE], tl.float32)
     v_exact = tl.zeros([TILE], tl.float32)
-    # Bits of magnitudes ascend as these do, and those of NaN are larger than those of infinity.
+    # The bits of magnitudes sort like the magnitudes, and NaN above infinity.
     largest_d = tl.zeros([TILE], tl.int32)
     largest_w = tl.zeros([TILE], tl.int32)
     largest_g = tl.zeros([TILE], tl.int32)
     largest_m = tl.zeros([TILE], tl.int32)
     largest_v = tl.zeros([TILE], tl.int32)
-    # Several counts in one integer, COUNT_BITS for each: a lane counts to TILES at most.
+    # Several counts share one integer, COUNT_BITS each: a lane counts to TILES at most.
     zeros = tl.zeros([TILE], tl.int32)
     moments = tl.zeros([TILE], tl.int32)
     second = tl.zeros([TILE], tl.int32)
@@ -225,7 +226,7 @@ def reduce(
 
     left = tl.minimum(elements - start, CHUNK).to(tl.int32)
     for tile in range(tl.cdiv(left, TILE)):
-        # What lies beyond the last element reads as zeros, as the padding of a row does.
+        # Positions past the last element read as zeros, like the padding of a row.
         offsets = tile * TILE + tl.arange(0, TILE)
         inside = offsets < left
         first = start + tile * TILE
@@ -238,7 +239,7 @@ def reduce(
         b_squared += b * b
         d_squared += d * d
         d_times_b += d * b
-        # In units of the lane's Σg², because the fourth power leaves the range of float32.
+        # In units of the lane's Σg², because the fourth power exceeds the range of float32.
         seen = g_squared + g * g
         unit = tl.maximum(seen, TINY)
         rescaled = g_squared / unit
@@ -249,7 +250,7 @@ def reduce(
         largest_w = larger(largest_w, w)
         largest_g = larger(largest_g, g)
         zeros += one_at(0, w == 0) + one_at(1, g == 0) + one_at(2, d == 0)
-        if SAMPLED:  # noqa: SIM102 - of these two the first is decided at compile time
+        if SAMPLED:  # noqa: SIM102 - only the first condition is known at compile time
             if first_line >= 0:
                 write_row_squares(row_squares, ROW_D_SQUARED, d, first, elements)
                 write_row_squares(row_squares, ROW_G_SQUARED, g, first, elements)
@@ -317,7 +318,7 @@ def reduce(
             n = e * numerator_gradient
             if HAS_EXP_AVG:
                 n += m * numerator_exp_avg
-            # Rounded as torch does: how far d is from r is looked at in units of rounding.
+            # Rounded as torch does: the difference between d and r is judged in units of rounding.
             if HAS_EXP_AVG_SQ:
                 n = tl.div_rn(n, s * denominator_root + denominator_constant)
             else:

@@ -1,4 +1,4 @@
-"""Launches the kernels for a table of tensors, and brings what they leave to the host."""
+"""Launches the kernels for a table of tensors, and copies their results to the host."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .tensor_table import TensorTable
 
 
 class Kernels(NamedTuple):
-    """What is launched: see :mod:`.kernels` and :mod:`.kernel_totals`.
+    """The kernels to launch: see :mod:`.kernels` and :mod:`.kernel_totals`.
 
     Attributes:
-        keep: Before a step.
-        reduce: After it.
-        totals: At both times.
+        keep: Runs before a step.
+        reduce: Runs after a step.
+        totals: Runs before and after.
         written: Names of the row values that ``reduce`` writes.
     """
 
@@ -38,17 +38,17 @@ class Kernels(NamedTuple):
 
     @staticmethod
     def loaded() -> Kernels:
-        """Import them, which needs Triton."""
+        """Import the kernels, which requires Triton."""
         main = importlib.import_module(f"{__package__}.kernels")
         totals = importlib.import_module(f"{__package__}.kernel_totals")
         return Kernels(main.keep, main.reduce, totals.totals, main.WRITTEN)
 
 
 class Launches:
-    """Those of one step, whatever the number of tensors.
+    """The launches of one step, for any number of tensors.
 
     Attributes:
-        written: Names of the row values that are computed.
+        written: Names of the computed row values.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class Launches:
         """Lay out the results.
 
         Args:
-            kernels: What to launch.
-            table: Of the tensors.
-            state: Of their optimizer.
-            quantities: Those to make histograms of.
+            kernels: The kernels to launch.
+            table: The table of tensors.
+            state: The optimizer's adapter.
+            quantities: Quantities to make histograms of.
         """
         self._kernels = kernels
         self._table = table
@@ -81,7 +81,7 @@ class Launches:
         self.written = kernels.written
 
     def before_step(self) -> None:
-        """Copy what the table says, and add up the weights that are sampled."""
+        """Make the copies that the table asks for, and sum the sampled weights."""
         table = self._table
         sent, _ = table.send()
         self._kernels.keep[(table.chunks,)](
@@ -97,10 +97,10 @@ class Launches:
     def after_step(
         self, with_histograms: bool, compared: Collection[str]
     ) -> dict[str, npt.NDArray[Any]]:
-        """Reduce the tensors of the table; wait, and return what is left of them, by name.
+        """Reduce the tensors of the table; wait, and return the results by name.
 
         Args:
-            with_histograms: Whether to count them.
+            with_histograms: Whether to count histograms.
             compared: Moments that were copied before the step.
         """
         table, parts = self._table, self._results.on_device(self._table.device)
@@ -125,18 +125,18 @@ class Launches:
         return self._results.arrays(copy_to_host(self._results.packed(with_histograms)))
 
     def sums_before_step(self) -> npt.NDArray[np.float32]:
-        """Return Σb² of the chunks of the weights that are sampled. Waits for the device."""
+        """Return Σb² of the chunks of sampled weights. Waits for the device."""
         self._results.on_device(self._table.device)
         arrived = self._results.arrays(copy_to_host(self._results.packed(False)))
         sums: npt.NDArray[np.float32] = arrived["totals"][kernel_layout.TOTALS.index("before")]
         return sums
 
     def _add_up_sampled(self, sent: Tensor, is_before: bool) -> None:
-        """Add up all elements of the sampled parameters, if there are any.
+        """Sum over all elements of the sampled parameters, if any.
 
         Args:
             sent: The table, on the device.
-            is_before: Whether the step is still to come.
+            is_before: Whether this is before the step.
         """
         sampled = self._table.sampled
         if not sampled.chunks:
@@ -157,7 +157,7 @@ class Launches:
         )
 
     def _tensors(self) -> Mapping[str, Any]:
-        """What both kernels that go through the state are compiled for."""
+        """Compile-time settings shared by the two kernels that read the state."""
         table = self._table
         return {
             "WEIGHT": table.kind("weight"),
@@ -170,7 +170,7 @@ class Launches:
         }
 
     def _settings(self, with_histograms: bool, compared: Collection[str]) -> dict[str, Any]:
-        """What the kernel that reduces is compiled for."""
+        """Compile-time settings of the reducing kernel."""
         numbers = dict(zip(COEFFICIENTS, self._table.numbers, strict=False))
         counted = {quantity.name: i for i, quantity in enumerate(self._quantities)}
         if not with_histograms:
@@ -179,7 +179,7 @@ class Launches:
         return {
             **self._tensors(),
             "SAMPLED": self._table.sampled.chunks > 0,
-            # Wanted ones without elements yet are zeros, and compared as such.
+            # Wanted moments that have no elements yet are zeros, and are compared as such.
             "HAS_EXP_AVG_BEFORE": "exp_avg" in compared,
             "HAS_EXP_AVG_SQ_BEFORE": "exp_avg_sq" in compared,
             "PLAIN_GRADIENT": bool(is_plain.all()),

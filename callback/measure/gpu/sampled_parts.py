@@ -1,4 +1,4 @@
-"""What of sampled parameters the kernels go through: their lines, and all of them in chunks."""
+"""The parts of sampled parameters that the kernels read: their lines, and all chunks."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from . import kernel_layout
 
 
 class SampledParts:
-    """The sampled ones of ``K`` parameters.
+    """The sampled parameters among ``K``.
 
     Attributes:
-        indices: Which they are, ascending.
-        lines: Indices of the lines that are read, those of all of them one after the other, int32,
-            on the device.
-        first_lines: Where in it those of each parameter begin, int64 ``[K]``; -1 for one that is
-            read whole.
-        rows: How many rows of ``ROW`` elements are read of all of them.
+        indices: Their indices, ascending.
+        lines: Indices of the lines that are read, parameter by parameter, int32, on the device.
+        first_lines: Position in ``lines`` of each parameter's first line, int64 ``[K]``; -1 for a
+            parameter that is read whole.
+        rows: Number of rows of ``ROW`` elements read of all of them.
         first_squares: Where the squares of each parameter's rows go, int64 ``[K]``.
         chunks: Number of chunks of all their elements.
         first_chunks: Index of the first chunk of each of ``indices``, int64.
@@ -33,15 +32,15 @@ class SampledParts:
         """Lay out what is read.
 
         Args:
-            panel: Says what is read of the parameters.
-            device: Of these.
+            panel: The elements read of the parameters.
+            device: Device of the parameters.
         """
         self.indices = panel.sampled
         k = len(panel.elements)
         self.first_lines = np.full(k, -1, np.int64)
         lines = [of_one.numpy() for of_one in panel.lines if of_one is not None]
         self.first_lines[self.indices] = np.cumsum([0, *map(len, lines)])[:-1]
-        # One more: a tensor of none has no address.
+        # One extra: an empty tensor has no address.
         self.lines = to_device(np.concatenate([*lines, [0]]).astype(np.int32), device)
         counts = np.zeros(k, np.int64)
         ends = np.append(panel.first_rows[1:], panel.rows)
@@ -55,7 +54,7 @@ class SampledParts:
         self.chunk_parameter = to_device(owners, device)
 
     def added_up(self, chunks: npt.NDArray[np.float32]) -> Float64s:
-        """Return sums over all elements of each of :attr:`indices`, from those of the chunks."""
+        """Sum up the chunks: return sums over all elements of each of :attr:`indices`."""
         if not self.chunks:
             return np.zeros(0)
         summed: Float64s = np.add.reduceat(chunks, self.first_chunks, dtype=np.float64)

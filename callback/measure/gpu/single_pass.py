@@ -1,20 +1,20 @@
 """All tensors of a device in one pass: how a GPU is measured.
 
-In :mod:`..in_blocks` an operation of torch serves a block of rows, and on a GPU its launch costs
-more than its work. Here a table of addresses, sizes and coefficients is sent to the device, and one
-Triton kernel reads what is read of every tensor once, in its own type: all of it, or the lines of a
-parameter that is sampled. A second one adds up all elements of the sampled ones. A recorded step is
-eight launches and copies at most, whatever the number of tensors: before the step the table, the
-copy of what is read of the weights, and their sums; after it the table again, clearing the results,
-the two kernels, and the copy to the host, which is all that is waited for.
+In :mod:`..in_blocks`, each torch operation handles one block of rows, and on a GPU its launch takes
+longer than its work. Here, a table of addresses, sizes and coefficients is sent to the device, and
+one Triton kernel reads every tensor once, in its own type: all of it, or the lines of a sampled
+parameter. A second kernel sums over all elements of the sampled ones. A recorded step takes at most
+eight launches and copies, whatever the number of tensors: before the step the table, the copy of
+the weights that are read, and their sums; after it the table again, clearing the results, the two
+kernels, and the copy to the host, which is the only one waited for.
 
-An optimizer fits whose update is the plain formula of :mod:`...optimizer_state.base` on plain
-tensors, and that leaves the gradients of sampled parameters as they were. For any other one, and if
-Triton fails, :class:`SinglePass` says so and hands over what it kept. Two things take more
-launches: a tensor that lies otherwise in memory than its weight is copied first, unless it is
-sampled, which does not fit. And where the optimizer counts its steps on the device (``fused``,
-``capturable``), the coefficients are made with the expected counts; the kernel returns the true
-ones, and if they differ, it runs once more.
+An optimizer fits if its update is the plain formula of :mod:`...optimizer_state.base` on plain
+tensors, and if it leaves the gradients of sampled parameters unchanged. For any other, and if
+Triton fails, :class:`SinglePass` reports it and hands over its copies. Two cases take more
+launches. A tensor whose memory layout differs from its weight's is copied first, unless it is
+sampled: then the step does not fit. And if the optimizer counts its steps on the device (``fused``,
+``capturable``), the coefficients use the expected counts; the kernel returns the true ones, and if
+they differ, it runs again.
 
 Written without a GPU: tested in Triton's interpreter, compiled for several GPUs, never timed.
 """
@@ -50,7 +50,7 @@ from .launches import Kernels, Launches
 from .step_memory import KeptElements
 from .tensor_table import KINDS, TensorTable, UnfitError, is_on_device
 
-# A test adds "cpu", which Triton's interpreter runs on.
+# A test adds "cpu", on which Triton's interpreter runs.
 DEVICES = ("cuda",)
 
 _MOST_ELEMENTS = 2**31 - 1  # the kernels compute in int32 within a tensor
@@ -62,7 +62,7 @@ class SinglePass:
     """Keeps what a step changes, and measures it afterwards.
 
     Attributes:
-        refusal: Why nothing is measured here any more, or None.
+        refusal: Why it measures nothing any more, or None.
     """
 
     def __init__(
@@ -77,12 +77,12 @@ class SinglePass:
         """Lay out the chunks.
 
         Args:
-            parameters: On one device, none of them float64.
-            state: Of their optimizer.
-            panel: What is read of them.
-            quantities: Those to make histograms of.
-            in_blocks: Takes over where a step does not fit.
-            kernels: What to launch.
+            parameters: Parameters on one device, none of them float64.
+            state: The optimizer's adapter.
+            panel: The elements read of the parameters.
+            quantities: Quantities to make histograms of.
+            in_blocks: Takes over if a step does not fit.
+            kernels: The kernels to launch.
         """
         self._panel = panel
         self._in_blocks = in_blocks
@@ -93,7 +93,7 @@ class SinglePass:
         self._kept = KeptElements(table.elements, self._device)
         self._launches = Launches(kernels, table, state, quantities)
         self._known_steps: tuple[int, Float64s] | None = None
-        self._compared: frozenset[str] = frozenset()  # moments that were kept before the step
+        self._compared: frozenset[str] = frozenset()  # moments copied before the step
         self.refusal: str | None = None
 
     def keep(self, weights: Sequence[Tensor], moments: Mapping[str, Sources]) -> bool:
@@ -101,10 +101,10 @@ class SinglePass:
 
         Args:
             weights: The parameters.
-            moments: By "exp_avg" and "exp_avg_sq", one a parameter.
+            moments: By "exp_avg" and "exp_avg_sq", one per parameter.
 
         Returns:
-            Whether :meth:`reduce` can be asked about the step; if not, see :attr:`refusal`.
+            Whether :meth:`reduce` can measure the step; if not, see :attr:`refusal`.
         """
         is_kept = self._contained(lambda: self._keep(weights, moments)) is not None
         if not is_kept:
@@ -123,7 +123,7 @@ class SinglePass:
         return reduced
 
     def _hand_over(self) -> None:
-        """Let torch's operations go on from what was kept. Waits for the device."""
+        """Let torch's operations continue from the copies. Waits for the device."""
         panel, first_rows = self._panel, (self._panel.first_rows * ROW).tolist()
         rows = {"before": panel.rows_before()}
         for quantity in self._compared:
@@ -140,7 +140,7 @@ class SinglePass:
         )
 
     def _contained(self, function: Callable[[], _Result]) -> _Result | None:
-        """Return what a function does, or None, with a reason, if it cannot."""
+        """Return a function's result, or None, with a reason, if it fails."""
         is_cuda = self._device.type == "cuda"
         try:
             with torch.cuda.device(self._device) if is_cuda else contextlib.nullcontext():
@@ -148,7 +148,7 @@ class SinglePass:
         except UnfitError as reason:
             self.refusal = str(reason)
         except (MemoryError, torch.cuda.OutOfMemoryError):
-            raise  # then less is read, and not here
+            raise  # then less is read, but not here
         except Exception as error:
             self.refusal = f"{type(error).__name__}: {error}"
             logging.getLogger(__name__).warning(
@@ -173,7 +173,7 @@ class SinglePass:
         return True
 
     def _reduce(self, step: StepTensors) -> Reduced:
-        # Copies that had to be made live until the kernel has run.
+        # Temporary copies must live until the kernel has run.
         placed = self._place(step)
         counts = [0.0 if s is None else s.step for s in step.states]
         on_device = np.array([is_on_device(count) for count in counts])
@@ -190,7 +190,7 @@ class SinglePass:
         self._kept.free()
         self._known_steps = (step.step, steps)
         values, sampled = found["values"], self._table.sampled
-        # Not known, where the kernel does not compute what torch's operations do.
+        # Unknown, because the kernel does not compute these as torch's operations do.
         values[[POSITION[name] for name in NAMES if name not in self._launches.written]] = np.nan
         total = add_up(values, self._table.first_chunks)
         dead_rows, idle_rows = self._dead_rows(found["alive"], has_gradient, step.step)
@@ -213,7 +213,7 @@ class SinglePass:
         )
 
     def _place(self, step: StepTensors) -> list[list[Tensor | None]]:
-        """Put the tensors of a step into the table; return what lies where it says."""
+        """Put a step's tensors into the table; return the tensors it points to."""
         states = [state for state in step.states if state is not None]
         if step.others or step.masks:
             raise UnfitError("the optimizer has further tensors")
@@ -237,7 +237,7 @@ class SinglePass:
         has_gradient: Flags,
         step: int,
     ) -> Float64s:
-        """Return the step counts, guessed where the device would have to be waited for."""
+        """Return the step counts, predicted if reading them would wait for the device."""
         guess = np.full(len(counts), float(step))
         if self._known_steps is not None:
             last, known = self._known_steps
@@ -266,7 +266,7 @@ class SinglePass:
     ) -> tuple[Float64s, Float64s]:
         """Return the shares of rows without gradient; see :meth:`..dead_rows.DeadRows.fractions`.
 
-        Their ages are kept on the host: which rows have a gradient comes with the other results.
+        Row ages are kept on the host: which rows have a gradient arrives with the other results.
         """
         rows, ages = self._table.rows, self._in_blocks.row_ages
         ages.begin(step, has_gradient)
@@ -277,7 +277,7 @@ class SinglePass:
             found[here] = np.add.reduceat(alive, first[here], dtype=np.int64)
         if len(alive) == len(ages.ages):
             ages.ages *= alive == 0
-        else:  # of some parameters they are not followed
+        else:  # some parameters' rows are not followed
             for i in np.flatnonzero(ages.rows).tolist():
                 ages.mark(i, 0, alive[first[i] : first[i] + rows[i]].view(np.bool_))
         known = has_gradient & (rows > 0)
@@ -287,7 +287,7 @@ class SinglePass:
     def _with_zeros(
         self, counts: npt.NDArray[np.int32], total: Mapping[str, Float64s]
     ) -> schema.SparseHistograms:
-        """Complete the histograms; return them by parameter."""
+        """Complete the histograms with zeros; return them by parameter."""
         is_update_known = np.full(self._table.parameters, self._state.update_is_known)
         for q, quantity in enumerate(self._quantities):
             counts[q, :, schema.BINS] = total[ZEROS[quantity.name]] - self._table.padding
@@ -305,14 +305,14 @@ def for_parameters(
     quantities: Sequence[schema.Quantity],
     in_blocks: BlockReduction,
 ) -> SinglePass | None:
-    """Return what measures some parameters of one device, or None if they are not for a kernel.
+    """Return a measurement for parameters of one device, or None if the kernels do not fit them.
 
     Args:
-        parameters: On one device.
-        state: Of their optimizer.
-        panel: What is read of them, chosen by itself.
-        quantities: Those to make histograms of.
-        in_blocks: Takes over where a step does not fit.
+        parameters: Parameters on one device.
+        state: The optimizer's adapter.
+        panel: The elements read of the parameters, chosen independently.
+        quantities: Quantities to make histograms of.
+        in_blocks: Takes over if a step does not fit.
     """
     if parameters[0].device.type not in DEVICES:
         return None
@@ -320,7 +320,7 @@ def for_parameters(
         return None
     try:
         kernels = Kernels.loaded()
-    except Exception as error:  # not installed, or not one that fits
+    except Exception as error:  # Triton is missing, or its version does not fit
         logging.getLogger(__name__).info("Adam Debug: no Triton kernel: %s", str(error))
         return None
     return SinglePass(parameters, state, panel, quantities, in_blocks, kernels)

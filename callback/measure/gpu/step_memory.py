@@ -1,4 +1,4 @@
-"""Memory on the device for one step: what is kept before it, and what the kernels leave."""
+"""Device memory for one step: copies made before it, and the kernels' results."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from . import kernel_layout
 
 Array = npt.NDArray[Any]
 
-_BYTES_AT_ONCE = 16  # what a thread reads at a time begins at a multiple of it
+_BYTES_AT_ONCE = 16  # alignment of what a thread reads at a time
 _NUMPY = {torch.float32: np.float32, torch.int32: np.int32, torch.uint8: np.uint8}
 
 
 class KeptElements:
-    """What is read of some tensors as it was before a step: one allocation, gone after the step."""
+    """The elements read of some tensors before a step: one allocation, freed after the step."""
 
     def __init__(self, elements: npt.NDArray[np.int64], device: torch.device) -> None:
         """Keep nothing yet.
 
         Args:
-            elements: How many are read of each parameter, ``[parameters]``.
-            device: Where they are.
+            elements: Number of elements read of each parameter, ``[parameters]``.
+            device: Device of the tensors.
         """
         self._elements = elements
         self._device = device
@@ -41,7 +41,7 @@ class KeptElements:
         """Make room for the elements of tensors.
 
         Args:
-            like: By name, one a parameter.
+            like: The tensors, by name, one per parameter.
         """
         self._dtypes = {
             name: [None if tensor is None else tensor.dtype for tensor in tensors]
@@ -54,21 +54,21 @@ class KeptElements:
             ends = np.cumsum(sizes)
             self._offsets[name] = size + ends - sizes
             size += int(ends[-1])
-        self._memory = None  # the last one's first
+        self._memory = None  # free the previous memory first
         self._memory = torch.empty(size, dtype=torch.uint8, device=self._device)
 
     def addresses(self, name: str) -> npt.NDArray[np.int64]:
-        """Return where the elements of each tensor go, int64 ``[parameters]``; 0 for none."""
+        """Return the address of each tensor's elements, int64 ``[parameters]``; 0 for none."""
         assert self._memory is not None
         there = np.array([dtype is not None for dtype in self._dtypes[name]])
         return np.where(there, self._memory.data_ptr() + self._offsets[name], 0)
 
     def dtypes(self, name: str) -> Sequence[torch.dtype | None]:
-        """Return in what types tensors were kept; empty where none were."""
+        """Return the types of the kept tensors; empty if none were kept."""
         return self._dtypes.get(name, ())
 
     def elements(self, name: str) -> list[Tensor | None]:
-        """Return what was kept of each tensor, 1-D."""
+        """Return the elements kept of each tensor, 1-D."""
         assert self._memory is not None
         return [
             None
@@ -83,26 +83,26 @@ class KeptElements:
         ]
 
     def free(self) -> None:
-        """Let go of the memory."""
+        """Free the memory."""
         self._memory = None
 
 
 class Results:
-    """What the kernels leave of a step, side by side, so that one copy brings it to the host.
+    """The kernels' results of a step, contiguous, so one copy brings them to the host.
 
-    Sums over all elements come first, because some of them are made before the step; histograms
-    last, because not every record has them.
+    Sums over all elements come first, because some are computed before the step; histograms last,
+    because not every record has them.
     """
 
     def __init__(
         self, parameters: int, chunks: int, whole_chunks: int, squares: int, rows: int, counts: int
     ) -> None:
-        """Lay it out.
+        """Lay out the results.
 
         Args:
-            parameters: Their number.
-            chunks: Of what is read.
-            whole_chunks: Of all elements of sampled parameters.
+            parameters: Number of parameters.
+            chunks: Number of chunks of the elements read.
+            whole_chunks: Number of chunks of all elements of sampled parameters.
             squares: Number of rows whose sums of squares are wanted.
             rows: Number of rows along the first dimension, of all parameters.
             counts: Number of quantities that have histograms.
@@ -131,17 +131,17 @@ class Results:
         }
 
     def clear(self) -> None:
-        """Set all but the sums over all elements to 0."""
+        """Set everything except the sums over all elements to 0."""
         assert self._memory is not None
         self._memory[self._places["values"][0] :].zero_()
 
     def packed(self, with_histograms: bool) -> Tensor:
-        """Return what is to be copied to the host, bytes."""
+        """Return the bytes to copy to the host."""
         assert self._memory is not None
         return self._memory[: None if with_histograms else self._places["counts"][0]]
 
     def arrays(self, arrived: Array) -> dict[str, Array]:
-        """Return the parts of a copy of :meth:`packed`, by name; without histograms "counts" lacks.
+        """Return the parts of a copy of :meth:`packed`, by name; "counts" only with histograms.
 
         Args:
             arrived: Bytes on the host.

@@ -1,4 +1,4 @@
-"""The table of tensors that a kernel goes through: addresses, types, sizes and coefficients."""
+"""The table of tensors that a kernel processes: addresses, types, sizes and coefficients."""
 
 from __future__ import annotations
 
@@ -25,37 +25,37 @@ KINDS = {
 
 
 class UnfitError(Exception):
-    """A step is not for the kernel."""
+    """A step that the kernel cannot process."""
 
 
 class TensorTable:
-    """Where the tensors of some parameters are, and how they are cut into chunks.
+    """Where the tensors of some parameters are, and how they are divided into chunks.
 
     Attributes:
-        parameters: Their number.
-        device: Of their tensors.
-        chunks: Number of chunks of what is read.
+        parameters: Number of parameters.
+        device: Device of their tensors.
+        chunks: Number of chunks of the elements read.
         first_chunks: Index of each parameter's first chunk, int64 ``[parameters]``.
         chunk_elements: Number of elements of each chunk, int64 ``[chunks]``.
         chunk_parameter: Index of each chunk's parameter, int32 ``[chunks]``, on the device.
-        padding: How many zeros the last tiles of a parameter's chunks read beyond their ends.
-        rows: How many indices the first dimension of each parameter of two or more has; else 0.
+        padding: Number of zeros read past the end of each parameter's chunks by their last tiles.
+        rows: Size of the first dimension of each parameter with two or more dimensions; else 0.
         numbers: The coefficients, float32 ``[len(NUMBERS), parameters]``.
-        elements: How many elements are read of each parameter, int64 ``[parameters]``.
-        sampled: Those that are read in part, line by line.
+        elements: Number of elements read of each parameter, int64 ``[parameters]``.
+        sampled: The parameters that are read in part, line by line.
     """
 
     def __init__(self, parameters: Sequence[Tensor], panel: Panel) -> None:
         """Lay out the chunks.
 
         Args:
-            parameters: On one device.
-            panel: What is read of them.
+            parameters: Parameters on one device.
+            panel: The elements that are read.
         """
         self.parameters = len(parameters)
         self._shapes = [parameter.shape for parameter in parameters]
         self.device = parameters[0].device
-        # Strides of a tensor that can be gone through in the order of memory.
+        # Strides of a tensor that can be read in memory order.
         self._strides = [
             p.stride() if has_no_gaps(p) else torch.empty(p.shape, device="meta").stride()
             for p in parameters
@@ -89,7 +89,7 @@ class TensorTable:
         self._memory: dict[tuple[str, int], Tensor] = {}
 
     def row(self, name: str) -> npt.NDArray[np.int64]:
-        """Return a row of the table, ``[parameters]``; what is written to it will be sent."""
+        """Return a row of the table, ``[parameters]``; values written to it will be sent."""
         row: npt.NDArray[np.int64] = self._table[kernel_layout.TABLE.index(name)]
         return row
 
@@ -98,10 +98,10 @@ class TensorTable:
         self._table[: kernel_layout.TABLE.index("elements")] = 0
 
     def place(self, name: str, sources: Sources) -> list[Tensor | None]:
-        """Put the addresses of some tensors into the table; return what has them.
+        """Put the addresses of some tensors into the table; return the tensors at these addresses.
 
         Raises:
-            UnfitError: If one cannot be read by address.
+            UnfitError: If a tensor cannot be read by address.
         """
         tensors = [
             None if source is None else self._in_order(name, i, source)
@@ -114,11 +114,11 @@ class TensorTable:
         return tensors
 
     def place_counts(self, counts: Sequence[Tensor | float]) -> None:
-        """Likewise those of step counts that lie on the device."""
+        """Put the addresses of step counts that are on the device into the table."""
         self.row("step")[:] = [self._address_of_count(count) for count in counts]
 
     def place_addresses(self, name: str, addresses: npt.NDArray[np.int64]) -> None:
-        """Put addresses that are known into the table, 0 for none."""
+        """Put known addresses into the table, 0 for none."""
         self.row(name)[:] = addresses
 
     def is_aligned(self, *names: str) -> bool:
@@ -129,7 +129,7 @@ class TensorTable:
         )
 
     def _memory_for(self, name: str, index: int, like: Tensor) -> Tensor:
-        """Return memory for the elements of a tensor; the same one at every step."""
+        """Return memory for a tensor's elements, reused at every step."""
         memory = self._memory.get((name, index))
         if memory is None or memory.dtype != like.dtype:
             memory = torch.empty_strided(
@@ -139,7 +139,7 @@ class TensorTable:
         return memory
 
     def kind(self, name: str) -> int:
-        """In what type all tensors of a name are stored, or that they differ."""
+        """Return the type of all tensors of a name, or that they differ."""
         kinds = set(self.row(f"{name}_kind")[self.row(name) != 0].tolist())
         if len(kinds) > 1:
             return kernel_layout.MIXED
@@ -156,7 +156,7 @@ class TensorTable:
         return sent[:end].view(torch.int64), sent[end:].view(torch.float32)
 
     def _in_order(self, name: str, index: int, source: Source) -> Tensor:
-        """Return a tensor whose elements lie in the order in which its parameter is read."""
+        """Return a tensor whose elements are in the order in which its parameter is read."""
         if not isinstance(source, Tensor) or type(source) not in (Tensor, nn.Parameter):
             raise UnfitError("a tensor is made on demand, or of a class of its own")
         if source.layout != torch.strided or source.dtype not in KINDS:

@@ -1,15 +1,15 @@
 // @ts-check
-/** Texts that follow the cursor, without being rendered again. */
+/** Texts that follow the cursor without rendering. */
 import { indexAtOrBefore } from '../../state/axis.js';
 
 const RESTING_MILLISECONDS = 60;
 
 /**
- * Numbers follow the cursor as soon as it rests: nobody reads them while it moves, and new texts make the
- * page lay out and paint more than all lines together.
+ * Numbers follow the cursor once it rests: they cannot be read while it moves, and new texts cost the page more
+ * layout and painting than all lines together.
  * @param {import('../../state/store.js').Cursor} cursor
  * @param {(x: number) => void} fill called at once, and after moves
- * @returns {() => void} ends it
+ * @returns {() => void} stops it
  */
 export function followAtRest(cursor, fill) {
   /** @type {any} */
@@ -30,8 +30,8 @@ export function followAtRest(cursor, fill) {
 }
 
 /**
- * Changes a text without a new node for it, which the page would have to style first.
- * @param {Element} element that holds nothing but text @param {string} text
+ * Changes a text without creating a node, which the page would have to style first.
+ * @param {Element} element contains only text @param {string} text
  */
 export function setText(element, text) {
   const node = element.firstChild;
@@ -40,7 +40,7 @@ export function setText(element, text) {
 }
 
 /**
- * The step that an axis value stands for: the pinned one where it is pinned, else the last logged one.
+ * The step at an axis value: the pinned one at its position, else the last logged one.
  * @param {import('../../chart/heatmap_values.js').View} view @param {number} x
  */
 export function stepAt(view, x) {

@@ -1,8 +1,7 @@
 // @ts-check
-/** Where charts draw what the open finding rests on. */
+/** Where charts draw the evidence of the open finding. */
 import { formatStatistic } from '../../chart/statistic_format.js';
 import { t } from '../../host/language.js';
-import { isThresholdOf, recordedValues, valuesAtStep } from '../../state/evidence.js';
 import { useMemo } from '../ui.js';
 import { axisValueOf } from './run_data.js';
 
@@ -19,7 +18,7 @@ import { axisValueOf } from './run_data.js';
  * @param {Overview | null} overview of the whole run
  * @param {StepRows | null} rows of that run
  * @param {import('./run_data.js').Axis | null} axis
- * @param {import('../../types.d.ts').AxisKind} kind of the axis
+ * @param {import('../../types.d.ts').AxisKind} kind kind of the axis
  * @returns {Evidence | null}
  */
 export function useEvidence(finding, run, overview, rows, axis, kind) {
@@ -34,13 +33,13 @@ export function useEvidence(finding, run, overview, rows, axis, kind) {
       parameters,
       statistic: finding.statistic,
       steps: { from: place(finding.from), to: place(finding.to) },
-      threshold: isThresholdOf(finding, _recorded(finding, parameters, overview, columns)) ? finding.threshold : null,
+      threshold: finding.as_recorded ? finding.threshold : null,
     };
   }, [finding, run, overview, columns, start, kind]);
 }
 
 /**
- * What charts of its statistic mark.
+ * The marks in charts of its statistic.
  * @param {Evidence} evidence @param {Pick<import('../../types.d.ts').StatisticInfo, 'scale'>} statistic
  * @returns {import('../../chart/evidence_marks.js').EvidenceMarks}
  */
@@ -53,13 +52,4 @@ export function evidenceMarks({ steps, threshold }, statistic) {
 function _indexOf(run, name) {
   const index = run.parameters.findIndex((parameter) => parameter.name === name);
   return index < 0 ? [] : [index];
-}
-
-/**
- * @param {Finding} finding @param {ReadonlySet<number>} parameters
- * @param {Overview} overview @param {StepRows['columns'] | null} columns
- */
-function _recorded(finding, parameters, overview, columns) {
-  if (columns && finding.statistic in columns) return valuesAtStep(finding, columns.step, columns[finding.statistic]);
-  return overview.statistic === finding.statistic && !overview.against ? recordedValues(finding, parameters, overview) : [];
 }

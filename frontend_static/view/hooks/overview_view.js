@@ -1,5 +1,5 @@
 // @ts-check
-/** What the overview shows of its run: thinned and zoomed, compared, coloured, on the shared axis. */
+/** The overview's view of its run: thinned and zoomed, compared, coloured, on the shared axis. */
 import { runColor } from '../../chart/colormap.js';
 import { colouringOf } from '../../chart/heatmap_colours.js';
 import { axisValues } from '../../state/axis.js';
@@ -50,7 +50,7 @@ export function useOverviewView(app, state, summary, run, { metric, runs, agains
         xs: shown === usable ? axis.xs : axisValues(state.axis, shown.last_step, shown.wall_time, axis.start),
         step: axis.step,
         x: axis.x,
-        // What an answer that is still to come will show, is not yet what the heat map shows.
+        // The heat map still shows the previous statistic until the answer arrives.
         metric: metricOf({ ...state, metric: usable.statistic }, run),
         colouring,
         against,

@@ -1,5 +1,5 @@
 // @ts-check
-/** What charts need from the page: redrawing on a change of data or size, the step line, tooltips, the mouse. */
+/** Connects charts to the page: redrawing on a change of data or size, the step line, tooltips, the mouse. */
 import { shiftedRange, zoomedRange } from '../../state/axis.js';
 import { html, useEffect, useLayoutEffect, useRef, useState } from '../ui.js';
 
@@ -10,8 +10,8 @@ import { html, useEffect, useLayoutEffect, useRef, useState } from '../ui.js';
  */
 
 /**
- * Draws now, when `dependencies` change and when the element changes its size. An element without
- * a size (the tab is hidden) is left alone.
+ * Draws now, when `dependencies` change and when the element changes its size. An element without a size (the tab is
+ * hidden) is left alone.
  * @template {HTMLElement} T
  * @param {{current: T | null}} element
  * @param {(element: T) => void} draw
@@ -33,7 +33,7 @@ export function useDrawing(element, draw, dependencies) {
 }
 
 /**
- * A canvas with its sentence for those who do not see it.
+ * A canvas with a description for screen readers.
  * @param {object} props
  * @param {(canvas: HTMLCanvasElement) => void} props.draw
  * @param {ReadonlyArray<unknown>} props.dependencies
@@ -56,9 +56,9 @@ export function pixelOf(range, area, x) {
 const REACH = 16384;
 
 /**
- * Moves an overlay to CSS pixels of what it lies in. The time of a paused animation says where it is:
- * for a new one Chromium moves the layer of this element and is done, for another `transform` in its
- * style it looks at every layer of the page again.
+ * Moves an overlay to CSS pixels within its parent. The time of a paused animation sets the position: Chromium then
+ * only moves the layer of this element, while a new `transform` in its style makes it check every layer of the page
+ * again.
  * @param {{current: HTMLElement | null}} element
  * @returns {(x: number, y?: number) => void} for effects
  */
@@ -88,7 +88,7 @@ export function useMover(element) {
 }
 
 /**
- * The dashed line at the step cursor. It follows the cursor without being rendered again.
+ * The dashed line at the step cursor. It follows the cursor without rendering.
  * @param {{cursor: Cursor, range: Range, area: PlotArea | null}} props
  */
 export function StepLine({ cursor, range, area }) {
@@ -110,8 +110,8 @@ export function StepLine({ cursor, range, area }) {
 const TIP_GAP = 14;
 
 /**
- * A tooltip beside the pointer, above all cards. It is as large as its number of rows says, whatever
- * is in them, so that new numbers neither move what is beside them nor lay out the page.
+ * A tooltip beside the pointer, above all cards. Its size depends only on its number of rows, so new numbers neither
+ * move its neighbours nor cause a layout of the page.
  * @param {{pointer: {x: number, y: number}, width: number, rows: number, class?: string, children?: any}} props
  */
 export function Tip({ pointer, width, rows, class: className = '', children }) {
@@ -146,7 +146,7 @@ const CLICK_PIXELS = 4;
  */
 
 /**
- * Hover, click, drag to zoom and double click on an element that carries the shared axis.
+ * Hover, click, drag to zoom and double click on an element with the shared axis.
  * @param {{current: HTMLElement | null}} element positioned; a child `.zoom-span` shows the drag
  * @param {AxisPointerOptions} options
  */
@@ -180,7 +180,7 @@ export function useAxisPointer(element, options) {
 }
 
 /**
- * What follows the pointer while it is up, and what a drag does: it zooms, or moves the view.
+ * Tracks the pointer while it is up, and handles drags: they zoom, or move the view.
  * @param {HTMLElement} target
  * @param {{current: AxisPointerOptions}} latest
  */
@@ -227,7 +227,7 @@ function _drags(target, latest) {
 }
 
 /**
- * The newest move of a frame is the one that counts; all that it moves is painted together.
+ * Only the newest move of a frame counts; everything it moves is painted together.
  * @param {(event: PointerEvent) => void} follow
  */
 function _onceAFrame(follow) {
@@ -242,7 +242,7 @@ function _onceAFrame(follow) {
         if (newest) follow(newest);
       });
     },
-    /** Lets go of a move that is still to be followed. */
+    /** Drops a pending move. */
     drop() {
       newest = null;
     },
@@ -293,10 +293,10 @@ function _axisValueAt(pixel, { area, range }) {
   return area ? range.from + ((pixel - area.left) / area.width) * (range.to - range.from) : null;
 }
 
-/** The bar above, where it takes one line. */
+/** Height of the bar above, if it takes one line. */
 const BAR_HEIGHT = 46;
 
-/** @returns {number} height of the frame in CSS pixels, less further lines of the bar above; also after it has changed */
+/** @returns {number} height of the frame in CSS pixels, less additional lines of the bar above; updated on changes */
 export function useWindowHeight() {
   const [height, setHeight] = useState(_heightBelowBar);
   useEffect(() => {

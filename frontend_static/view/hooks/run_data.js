@@ -1,5 +1,5 @@
 // @ts-check
-/** What the tab shows of the runs: answers of the server put onto the shared axis, as hooks. */
+/** The data of the runs: the server's answers on the shared axis, as hooks. */
 import { runColor, runDash } from '../../chart/colormap.js';
 import { GRADIENT_STATISTIC, jumpsOf, withStepsBetween } from '../../chart/gradient_jumps.js';
 import { t } from '../../host/language.js';
@@ -21,7 +21,7 @@ import { useAnswer, useEffect, useMemo, useState } from '../ui.js';
  */
 
 const NO_VALUES = new Float64Array(0);
-/** A zoom that goes on, as with the wheel, asks the server when it rests. */
+/** A continuing zoom, as with the wheel, only asks the server once it rests. */
 const RESTING_MILLISECONDS = 150;
 
 /** @param {AppContext} app @param {State} state @param {Summary} summary @param {RunInfo} run */
@@ -41,8 +41,8 @@ export function useRunData({ api }, state, summary, run) {
 }
 
 /**
- * Series of one parameter of all runs that have it, and its histograms: of the overview's run first, then
- * of the others where that is wanted.
+ * Series of one parameter for all runs that have it, and its histograms: for the overview's run first, then for the
+ * others if wanted.
  * @param {AppContext} app @param {State} state @param {Summary} summary
  * @param {RunInfo} run @param {RunInfo[]} runs @param {string} name
  */
@@ -87,8 +87,8 @@ export function useParameterData({ api }, state, summary, run, runs, name) {
 }
 
 /**
- * What the norms of single steps add to the heat map, if they are about its run: steps between the
- * records where it shows gradients, and where which gradient jumped.
+ * What the norms of single steps add to the heat map, if they belong to its run: steps between the records if it
+ * shows gradients, and the jumps of single gradients.
  * @param {import('../../types.d.ts').GradientNorms | null} norms
  * @param {RunInfo} run
  * @param {Overview | null} overview
@@ -109,7 +109,7 @@ const NO_JUMPS = [];
 const NO_DIAGNOSIS = { findings: [], compass: null, not_evaluated: null, recording: '' };
 
 /**
- * What the server says about a run: findings, and the learning-rate compass.
+ * The diagnosis of a run: findings, and the learning-rate compass.
  * @param {AppContext} app @param {State} state @param {Summary} summary @param {RunInfo} run
  */
 export function useDiagnosis({ api }, state, summary, run) {
@@ -120,9 +120,9 @@ export function useDiagnosis({ api }, state, summary, run) {
 }
 
 /**
- * Wall times of the runs' first steps; other runs than the overview's need them on the relative axis.
+ * Wall times of the runs' first steps; runs other than the overview's need them on the relative axis.
  * @param {AppContext} app @param {State} state @param {Summary} summary @param {RunInfo[]} runs @param {RunInfo} shown
- * @param {StepRows | null} steps of the run shown
+ * @param {StepRows | null} steps steps of the run shown
  * @returns {Map<string, number>}
  */
 export function useStarts({ api }, state, summary, runs, shown, steps) {
@@ -174,7 +174,7 @@ export function seriesOfRuns(state, summary, runs, name, series, norms, starts) 
 }
 
 /**
- * Where the run's columns lie on the axis, what is visible, and where the cursor is pinned.
+ * Positions of the run's columns on the axis, the visible range, and the pinned cursor.
  * @param {State} state @param {RunInfo} run @param {RunInfo[]} runs
  * @param {import('../../types.d.ts').Overview | null} overview of the whole run
  * @param {Map<string, number>} starts
@@ -195,7 +195,7 @@ export function useAxis(state, run, runs, overview, starts, rows) {
       });
     const whole = wholeRange(xs, others);
     const last = xs.length - 1;
-    // A pinned step within a column that covers several steps stays what it is.
+    // A pinned step stays exact even within a column that covers several steps.
     const step = state.step === null ? overview.last_step[last] : state.step;
     const x = axisValueOf(step, state.axis, start, overview, rows?.run === run.run ? rows.columns : null);
     return { start, xs, whole, range: clampRange(state.range, whole) ?? whole, step, x };
@@ -211,7 +211,7 @@ export function useAxis(state, run, runs, overview, starts, rows) {
 }
 
 /**
- * The time of every step is known from the step rows, that of records from the overview.
+ * The time of every step comes from the step rows, that of records from the overview.
  * @param {number} step @param {State['axis']} axis @param {number} start
  * @param {Overview} overview @param {StepRows['columns'] | null} rows
  */
@@ -223,7 +223,7 @@ export function axisValueOf(step, axis, start, overview, rows) {
 }
 
 /**
- * The visible part at full resolution, where the whole run has been thinned to the screen.
+ * The visible part at full resolution, if the whole run was thinned to the screen.
  * @param {AppContext} app @param {State} state @param {Summary} summary @param {RunInfo} run
  * @param {Overview | null} whole
  * @param {Axis | null} axis
@@ -241,7 +241,7 @@ export function useZoomedOverview({ api }, state, summary, run, whole, axis) {
   return answer.stale || !covers || !answer.value?.columns ? null : answer.value;
 }
 
-/** @param {string | null} value @returns {string | null} the value, once it has not changed for a moment */
+/** @param {string | null} value @returns {string | null} the value, once it has been stable for a moment */
 function useResting(value) {
   const [resting, setResting] = useState(value);
   useEffect(() => {
@@ -252,7 +252,7 @@ function useResting(value) {
 }
 
 /**
- * The series above the heat map: a loss, where one was recorded or written, and the gradient norm.
+ * The series above the heat map: a loss, if one was recorded or written, and the gradient norm.
  * @param {AppContext} app @param {State} state @param {Summary} summary @param {RunInfo} run
  * @param {StepRows | null} steps @param {number} start
  */

@@ -1,12 +1,12 @@
 // @ts-check
-/** What the rules find in every run: asked again until the server has looked at all. */
+/** The state of every run by the rules: requested until the server has diagnosed all. */
 import { isTabVisible } from '../../data/live.js';
 import { useEffect, useState } from '../ui.js';
 
 /** @typedef {import('../../types.d.ts').RunState} RunState */
 
 const AGAIN_MILLISECONDS = 1500;
-/** While runs grow, their state is asked for that often. */
+/** Interval between requests while runs grow. */
 const LATER_MILLISECONDS = 20_000;
 
 /** @type {ReadonlyMap<string, RunState>} */
@@ -16,7 +16,7 @@ const NOTHING_KNOWN = new Map();
  * @param {import('../ui.js').App} app
  * @param {import('../../types.d.ts').Summary} summary
  * @param {boolean} wanted false while other answers are more urgent
- * @returns {ReadonlyMap<string, RunState>} by run; without those of which nothing is known
+ * @returns {ReadonlyMap<string, RunState>} by run; runs without any known state are missing
  */
 export function useRunStates({ api }, summary, wanted) {
   const [states, setStates] = useState(NOTHING_KNOWN);
@@ -38,11 +38,11 @@ export function useRunStates({ api }, summary, wanted) {
         setStates(new Map(runs.filter(({ pending }) => !pending).map((state) => [state.run, state])));
         if (busy) wait(AGAIN_MILLISECONDS);
       } catch {
-        // An older server has no such route, and a lost connection is said elsewhere.
+        // An older server lacks this route, and a lost connection is reported elsewhere.
       }
     };
     ask();
-    // A run that has grown is looked at again a while later.
+    // A run that has grown is diagnosed again a while later.
     const late = setTimeout(ask, LATER_MILLISECONDS);
     return () => {
       controller.abort();

@@ -179,7 +179,7 @@ function Buttons({ app, state, view, tree, open, ranked, rows, strips }) {
   const full = state.full === 'overview';
   const everything = allModules(tree);
   const allOpen = everything.size > 0 && [...everything].every((key) => open.has(key));
-  const fold = allOpen ? t('Fold all modules') : t('Open all modules');
+  const fold = allOpen ? t('Collapse all modules') : t('Expand all modules');
   return html`<button
     class="icon-button"
     aria-pressed=${state.overviewTable}

@@ -259,7 +259,11 @@ function StripLabels({ app, strips, choices, heights }) {
           ? html`<${StripChoice} app=${app} choices=${choices} chosen=${strip.name} />`
           : strip.label
       }
-      ${strip.name === 'gradient_norm' && html`<${WhatIs} app=${app} name=${strip.label} statistic="gradient_norm" />`}
+      ${
+        strip.name.startsWith('tag ')
+          ? html`<${WhatIs} app=${app} name=${strip.label} topic="scalar" />`
+          : html`<${WhatIs} app=${app} name=${strip.label} statistic=${strip.name.replace('column ', '')} topic="strip" />`
+      }
     </div>`,
   );
 }

@@ -1,10 +1,12 @@
 // @ts-check
 /** The chart of one statistic: its lines, the step at the cursor, and what is under the pointer. */
+import { isRatio } from '../../chart/heatmap_values.js';
 import { drawLineChart } from '../../chart/line_chart.js';
 import { t } from '../../host/language.js';
 import { nearestIndex } from '../../state/axis.js';
 import { Canvas, StepLine, useAxisPointer } from '../hooks/plot.js';
 import { html, useMemo, useRef, useState } from '../ui.js';
+import { WhatIs } from '../what_is.js';
 import { Absences, chartOf, drawnOf } from './line_charts.js';
 import { LineTooltip, tipAt } from './line_tooltip.js';
 import { undefinedStatistics } from './step_table.js';
@@ -66,7 +68,7 @@ export function Lines({ app, state, view, parameter, runs, statistic, titled, la
       dependencies=${[drawn, view.range, view.axis, view.theme, chart.scale, last, ignoreOutliers, chart.band, view.evidence]}
       label=${t('{statistic} of {parameter} over time, of {runs}; the table has the numbers at the step', { statistic: statistic.label, parameter, runs: names })}
     />
-    ${titled && html`<div class="plot-title">${statistic.label}<${Absences} runs=${runs} parameter=${parameter} statistic=${statistic} /></div>`}
+    ${titled && html`<div class="plot-title">${statistic.label}<${WhatIs} app=${app} name=${statistic.label} statistic=${statistic.name} topic=${isRatio(statistic) ? 'shared' : undefined} /><${Absences} runs=${runs} parameter=${parameter} statistic=${statistic} /></div>`}
     ${drawn.length === 0 && html`<div class="plot-note">${emptiness(runs, parameter, statistic)}</div>`}
     <${StepLine} cursor=${app.cursor} range=${view.range} area=${area} />
     <div class="zoom-span" hidden></div>

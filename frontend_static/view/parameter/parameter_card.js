@@ -203,7 +203,7 @@ function GroupChip({ group, index, hyperparameters, step }) {
 /** @param {{app: App, value: number}} props */
 function Smoothing({ app, value }) {
   const change = (/** @type {any} */ event) => app.actions.prefer('smoothing', Number(event.target.value));
-  return html`<label class="smoothing" title=${t('Debiased moving average, as in TensorBoard; on a logarithmic axis of the logarithms')}>
+  return html`<label class="smoothing" title=${t('Debiased moving average, as in TensorBoard; on a logarithmic axis, of the logarithms')}>
     ${t('Smoothing')}
     <input type="range" min="0" max="0.99" step="0.01" value=${value} onInput=${change} />
     <output>${value.toFixed(2)}</output>

@@ -17,14 +17,14 @@ import { WhatIs } from '../what_is.js';
  * @property {number[]} marks what was calibrated between the ends
  */
 
-const longer = () => t('Gradients that agree with exp_avg mean that steps could be longer.');
+const longer = () => t('If gradients agree with exp_avg, steps could be longer.');
 const shorter = () =>
-  t('First updates that moved the weights far while the loss rose mean that steps should be shorter.');
-const roughly = () => t('This reading is rough, and about the training loss only.');
+  t('If the first updates moved the weights far while the loss rose, steps should be shorter.');
+const roughly = () => t('This reading is rough, and concerns the training loss only.');
 const blind = () =>
-  t('Above the best learning rate the cosine says nothing: “too high” is read from the size of the first updates alone.');
+  t('Above the best learning rate the cosine carries no information: “too high” is read from the size of the first updates alone.');
 const gainText = () =>
-  t('The gain ratio is how much of the decrease that the gradient promised a step achieved on its own batch: it sees both sides.');
+  t('The gain ratio is the share of the promised loss reduction that a step achieved on its own batch: it shows both too high and too low.');
 const [WIDTH, HEIGHT] = [100, 24];
 
 /** @param {{app: import('../ui.js').App, compass: import('../../types.d.ts').Compass}} props */
@@ -150,14 +150,14 @@ function Calibration({ calibration }) {
       ${paragraph([
         t('“Too low” is read from the cosine of exp_avg and the next gradient: the median of the last {records} records, where records within 5 steps count as one.', { records }),
         blind(),
-        t('The first updates are those up to {steps} steps after the warm-up: “about right” can be a learning rate that became too high later.', { steps: first_steps }),
+        t('The first updates are those up to {steps} steps after the warm-up: a learning rate that became too high later can still read “about right”.', { steps: first_steps }),
       ])}
     </p>
     <p>
       ${paragraph([
         t('Records count after the warm-up and the first steps, while the learning rate is above half of its peak. At least {records} are needed.', { records }),
-        t('There is no reading without a cosine, where the gradient has become small relative to √v̂ (training is done, not slow), and where the size of the updates or the growth of the weights contradicts the cosine: with small batches it is near 0 at any learning rate.'),
-        t('Next to a finding that says more, or the opposite, there is no reading either.'),
+        t('There is no reading without a cosine, if the gradient has become small relative to √v̂ (training is done, not slow), or if the size of the updates or the growth of the weights contradicts the cosine: with small batches it is near 0 at any learning rate.'),
+        t('There is also no reading next to a finding that explains more or says the opposite.'),
         t('“About right” is within a factor of {about} of the best learning rate.', { about }),
       ])}
     </p>

@@ -6,6 +6,7 @@ import { t } from '../../host/language.js';
 import { hostAddress } from '../../host/links.js';
 import { lacksRecords } from '../../state/evidence.js';
 import { CopyButton, html, icon, Lazy, severityMark, useEffect, useRef } from '../ui.js';
+import { WhatIs } from '../what_is.js';
 
 /**
  * @typedef {import('../ui.js').App} App
@@ -20,16 +21,15 @@ const MOST_NAMES = 6;
  * @param {import('../../state/store.js').State} props.state
  * @param {import('../../types.d.ts').RunInfo} props.run
  * @param {Finding[]} props.findings
- * @param {import('../../types.d.ts').Evidence | null} props.evidence of the open one
  */
-export function Findings({ app, state, run, findings, evidence }) {
+export function Findings({ app, state, run, findings }) {
   const list = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
     list.current?.querySelector('[aria-current="true"]')?.scrollIntoView({ block: 'nearest' });
   }, [state.finding]);
   return html`<section class="findings-panel" aria-label=${t('Findings')}>
     <div class="section">
-      ${t('Findings')}<span class="grow"></span>
+      ${t('Findings')}<${WhatIs} app=${app} name=${t('Findings')} topic="findings" /><span class="grow"></span>
       ${SEVERITIES.map((severity) => {
         const count = findings.filter((finding) => finding.severity === severity).length;
         return count > 0 && html`<span key=${severity} class="severity-count">${severityMark(severity)}${count}</span>`;
@@ -46,7 +46,6 @@ export function Findings({ app, state, run, findings, evidence }) {
           explained=${i === 0 && state.finding === null && finding.severity !== 'info'}
           statistics=${state.summary?.statistics ?? []}
           why=${state.why}
-          asRecorded=${evidence?.finding === finding && evidence.threshold !== null}
         />`,
       )}
     </div>
@@ -62,9 +61,8 @@ export function Findings({ app, state, run, findings, evidence }) {
  * @param {boolean} props.explained without being selected: the worst one says at first sight what to do
  * @param {import('../../types.d.ts').StatisticInfo[]} props.statistics
  * @param {boolean} props.why whether the selected one says why
- * @param {boolean} props.asRecorded whether the threshold is a value of its statistic
  */
-function Item({ app, finding, run, selected, explained, statistics, why, asRecorded }) {
+function Item({ app, finding, run, selected, explained, statistics, why }) {
   const { severity, title, text, advice, parameters, from, to } = finding;
   const select = () => app.actions.selectFinding(finding);
   const onKey = (/** @type {KeyboardEvent} */ event) => {
@@ -91,7 +89,7 @@ function Item({ app, finding, run, selected, explained, statistics, why, asRecor
       (selected || explained) &&
       html`<p>${text}</p>
         ${advice && html`<p class="advice">${advice}</p>`}
-        ${selected && lacksRecords(finding, run) && html`<p class="no-record">${t('Not in the heat map: this optimizer does not update these tensors, so nothing is recorded of them. They are listed under Optimizer.')}</p>`}`
+        ${selected && lacksRecords(finding, run) && html`<p class="no-record">${t('Not in the heat map: this optimizer does not update these tensors, so nothing is recorded for them. They are listed under Optimizer.')}</p>`}`
     }
     ${
       selected &&
@@ -114,7 +112,7 @@ function Item({ app, finding, run, selected, explained, statistics, why, asRecor
         </p>
         ${
           why &&
-          html`<${Lazy} load=${() => import('./why.js')} name="Why" app=${app} finding=${finding} statistics=${statistics} asRecorded=${asRecorded} />`
+          html`<${Lazy} load=${() => import('./why.js')} name="Why" app=${app} finding=${finding} statistics=${statistics} />`
         }
       </div>`
     }
@@ -143,15 +141,15 @@ const _SEVERITY = { error: () => t('error'), warning: () => t('warning'), info: 
 
 /** @param {Finding} finding @param {string} address of the view */
 export function toMarkdown({ severity, title, text, advice, parameters, from, to, run }, address) {
-  const names = parameters.map(_code).join(', ');
+  const names = parameters.map(asCode).join(', ');
   const lines = [
-    `**${_SEVERITY[severity]()}: ${_plain(title)}**`,
+    `**${_SEVERITY[severity]()}: ${asPlain(title)}**`,
     '',
-    t('- run: {run}', { run: _code(run) }),
+    t('- run: {run}', { run: asCode(run) }),
     ...(names ? [t('- where: {names}', { names })] : []),
     from === to ? t('- when: step {from}', { from }) : t('- when: steps {from} to {to}', { from, to }),
-    t('- why: {text}', { text: _plain(text) }),
-    ...(advice ? [t('- try: {advice}', { advice: _plain(advice) })] : []),
+    t('- why: {text}', { text: asPlain(text) }),
+    ...(advice ? [t('- try: {advice}', { advice: asPlain(advice) })] : []),
     '',
     `[${t('Open in TensorBoard')}](${address.replace(/[()]/g, (c) => (c === '(' ? '%28' : '%29'))})`,
   ];
@@ -159,7 +157,7 @@ export function toMarkdown({ severity, title, text, advice, parameters, from, to
 }
 
 /** A name as code, whatever is in it: the fence is longer than any row of backticks inside. @param {string} name */
-function _code(name) {
+export function asCode(name) {
   const text = name.replace(/\s+/g, ' ');
   const longest = Math.max(0, ...(text.match(/`+/g) ?? []).map(({ length }) => length));
   if (!longest) return `\`${text}\``;
@@ -168,6 +166,6 @@ function _code(name) {
 }
 
 /** A sentence, in which nothing is Markdown or HTML. @param {string} text */
-function _plain(text) {
+export function asPlain(text) {
   return text.replace(/\s+/g, ' ').replace(/[\\`*_[\]<>~|]/g, '\\$&');
 }

@@ -8,6 +8,7 @@ import { checkedRuns } from '../../state/store.js';
 import { useFilter } from '../hooks/filter.js';
 import { FilterBox } from '../toolbar.js';
 import { html, icon, severityMark, useEffect, useRef } from '../ui.js';
+import { WhatIs } from '../what_is.js';
 
 /**
  * @typedef {import('../ui.js').App} App
@@ -78,6 +79,7 @@ export function Runs({ app, state, run, rule, states }) {
         html`<${CheckBox} on=${allChecked} label=${t('Draw all listed runs in comparisons')} onToggle=${toggleAll} />`
       }
       <${FilterBox} label=${t('Filter runs (regex)')} value=${state.runFilter} onChange=${actions.filterRuns} />
+      <${WhatIs} app=${app} name=${t('Runs')} topic="runs" />
     </div>
     ${runs.length > 1 && html`<${RunTools} app=${app} state=${state} runs=${runs} states=${states} />`}
     <div class="runs" role="group" aria-label=${t('Runs')} ref=${list} style="--runs:${listed.length}">
@@ -136,7 +138,7 @@ function RunRow({ app, info, index, theme, state, checked, shown, reference, onS
         class="reference ${reference ? 'on' : ''}"
         aria-pressed=${reference}
         aria-label=${t('Compare with {run}', { run: info.name })}
-        title=${reference ? t('The reference: others are compared with it') : t('Compare others with this run')}
+        title=${reference ? t('Reference for the other runs') : t('Compare others with this run')}
         onClick=${() => actions.referTo(info.run)}
       >
         ${icon('reference', 'flag')}
@@ -179,11 +181,21 @@ export function Swatch({ index, theme }) {
 }
 
 /**
- * How the list is sorted, whether healthy runs are left out, and the way to all findings.
+ * How the list is sorted, whether healthy runs are left out, and the ways to all findings and to the comparison.
  * @param {{app: App, state: State, runs: RunInfo[], states: States}} props
  */
 function RunTools({ app, state, runs, states }) {
-  if (!state.summary?.rules?.length) return null;
+  const compared = checkedRuns(state).length;
+  const compare = html`<button
+    class="link compare-runs"
+    aria-pressed=${state.compare}
+    disabled=${compared < 2 && !state.compare}
+    title=${compared < 2 ? t('Check two or more runs to compare them') : t('Settings, losses and statistics of the checked runs (c)')}
+    onClick=${() => app.actions.showComparison(!state.compare)}
+  >
+    ${t('Compare')} <b>${formatInteger(compared)}</b>
+  </button>`;
+  if (!state.summary?.rules?.length) return html`<div class="run-tools"><span class="grow"></span>${compare}</div>`;
   const ill = runs.filter(({ run }) => isIll(states.get(run))).length;
   const orders = [
     { name: 'name', text: t('Name') },
@@ -210,6 +222,7 @@ function RunTools({ app, state, runs, states }) {
     </button>
     <span class="grow"></span>
     <button class="link" aria-pressed=${state.all} onClick=${() => app.actions.showAllFindings(!state.all)}>${t('All findings')}</button>
+    ${compare}
   </div>`;
 }
 

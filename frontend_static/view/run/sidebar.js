@@ -4,6 +4,7 @@ import { formatInteger, formatNumber } from '../../chart/format.js';
 import { plural, t } from '../../host/language.js';
 import { indexAtOrBefore } from '../../state/axis.js';
 import { html, icon, Lazy } from '../ui.js';
+import { WhatIs } from '../what_is.js';
 import { Runs } from './run_list.js';
 
 /**
@@ -21,12 +22,11 @@ import { Runs } from './run_list.js';
  * @param {Hyperparameters | null} props.hyperparameters of that run
  * @param {number | null} props.step at the cursor
  * @param {import('../../types.d.ts').Finding[]} props.findings
- * @param {import('../../types.d.ts').Evidence | null} props.evidence of the open finding
  * @param {import('../../types.d.ts').Diagnosis['not_evaluated']} props.skipped
  * @param {import('../../types.d.ts').Compass | null} props.compass
  * @param {ReadonlyMap<string, import('../../types.d.ts').RunState>} props.states of the runs, as far as they are known
  */
-export function Sidebar({ app, state, run, hyperparameters, step, findings, evidence, skipped, compass, states }) {
+export function Sidebar({ app, state, run, hyperparameters, step, findings, skipped, compass, states }) {
   const finding = findings.find(({ id }) => id === state.finding) ?? null;
   const rule = finding?.rule ?? null;
   return html`<aside class="side" aria-label=${t('Runs and optimizer')}>
@@ -34,30 +34,30 @@ export function Sidebar({ app, state, run, hyperparameters, step, findings, evid
     ${
       run &&
       findings.length > 0 &&
-      html`<${Lazy} load=${() => import('./findings.js')} name="Findings" app=${app} state=${state} run=${run} findings=${findings} evidence=${evidence} />`
+      html`<${Lazy} load=${() => import('./findings.js')} name="Findings" app=${app} state=${state} run=${run} findings=${findings} />`
     }
-    ${skipped && findings.length === 0 && html`<${NothingFound} rules=${state.summary?.rules?.length ?? 0} skipped=${skipped} />`}
+    ${skipped && findings.length === 0 && html`<${NothingFound} app=${app} rules=${state.summary?.rules?.length ?? 0} skipped=${skipped} />`}
     ${skipped && skipped.length > 0 && html`<${NotEvaluated} skipped=${skipped} />`}
     ${compass && html`<${Lazy} load=${() => import('./compass.js')} name="Compass" app=${app} compass=${compass} />`}
     ${run && html`<${Optimizer} app=${app} open=${state.optimizer} finding=${finding} run=${run} hyperparameters=${hyperparameters} step=${step} />`}
     <div class="keys" aria-hidden="true">
       <span><kbd>/</kbd> ${t('filter')}</span><span><kbd>j</kbd> <kbd>k</kbd> ${t('tensor')}</span>
       <span><kbd>←</kbd> <kbd>→</kbd> ${t('step')}</span>
-      ${findings.length > 0 ? html`<span><kbd>n</kbd> ${t('finding')}</span>` : html`<span><kbd>o</kbd> ${t('fold')}</span>`}
+      ${findings.length > 0 ? html`<span><kbd>n</kbd> ${t('finding')}</span>` : html`<span><kbd>o</kbd> ${t('collapse')}</span>`}
       <span><kbd>?</kbd>${findings.length > 0 ? '' : html` ${t('help')}`}</span>
     </div>
   </aside>`;
 }
 
-/** @param {{rules: number, skipped: {title: string, reason: string}[]}} props */
-function NothingFound({ rules, skipped }) {
+/** @param {{app: App, rules: number, skipped: {title: string, reason: string}[]}} props */
+function NothingFound({ app, rules, skipped }) {
   const reasons = skipped.map(({ title, reason }) => `${title}: ${reason}`);
   const title = skipped.length ? [t('Could not be applied:'), ...reasons].join('\n') : undefined;
   const text = skipped.length
     ? t('none ({applied} of {rules} rules checked)', { applied: rules - skipped.length, rules })
     : plural(rules, 'none ({rules} rule checked)', 'none ({rules} rules checked)', { rules });
   return html`<section class="no-findings section" aria-label=${t('Findings')}>
-    ${t('Findings')}<span class="grow"></span><span class="sub" title=${title}>${text}</span>
+    ${t('Findings')}<${WhatIs} app=${app} name=${t('Findings')} topic="findings" /><span class="grow"></span><span class="sub" title=${title}>${text}</span>
   </section>`;
 }
 
@@ -87,7 +87,7 @@ function Optimizer({ app, open, finding, run, hyperparameters, step }) {
   const forgotten = run.unoptimized.filter((parameter) => parameter.trainable && !parameter.other_optimizer);
   return html`<section class="optimizer" aria-label=${t('Optimizer')}>
     <div class="section">
-      ${t('Optimizer')}<span class="grow"></span><span class="sub">${t('{optimizer} · {count} parameters', { optimizer: names, count: formatCount(elements) })}</span>
+      ${t('Optimizer')}<${WhatIs} app=${app} name=${t('Optimizer')} topic="optimizer" /><span class="grow"></span><span class="sub">${t('{optimizer} · {count} parameters', { optimizer: names, count: formatCount(elements) })}</span>
       <button class="link" aria-pressed=${open} onClick=${() => app.actions.showOptimizer(!open)}>${open ? t('Close') : t('Over time')}</button>
     </div>
     <div class="groups">

@@ -18,13 +18,12 @@ const [WIDTH, HEIGHT] = [100, 40];
  * @param {import('../ui.js').App} props.app
  * @param {Finding} props.finding
  * @param {StatisticInfo[]} props.statistics
- * @param {boolean} props.asRecorded whether the threshold is a value of the statistic
  */
-export function Why({ app, finding, statistics, asRecorded }) {
+export function Why({ app, finding, statistics }) {
   const { rule, reference } = finding;
-  const scale = asRecorded ? statistics.find(({ name }) => name === finding.statistic) : undefined;
+  const scale = finding.as_recorded ? statistics.find(({ name }) => name === finding.statistic) : undefined;
   const format = (/** @type {number} */ value) => (scale ? formatStatistic(scale, value) : formatNumber(value));
-  const condition = conditionOf(finding, nameOf(finding.statistic, statistics), asRecorded, format);
+  const condition = conditionOf(finding, nameOf(finding.statistic, statistics), format);
   const { value: explained } = useAnswer(`${rule} ${language()}`, '', (signal) => app.api.explain({ rule }, signal));
   return html`<div class="why" role="group" aria-label=${t('Why this was found')}>
     ${condition && html`<p class="condition">${condition}</p>`}
@@ -51,15 +50,15 @@ export function nameOf(name, statistics) {
 
 /**
  * What the rule compared, in a sentence; '' where it compared no number.
- * @param {Pick<Finding, 'statistic' | 'value' | 'threshold' | 'at' | 'from'>} finding
- * @param {string} name of the statistic @param {boolean} asRecorded @param {(value: number) => string} format
+ * @param {Pick<Finding, 'statistic' | 'value' | 'threshold' | 'as_recorded' | 'at' | 'from'>} finding
+ * @param {string} name of the statistic @param {(value: number) => string} format
  */
-export function conditionOf({ statistic, value, threshold, at, from }, name, asRecorded, format) {
+export function conditionOf({ statistic, value, threshold, as_recorded, at, from }, name, format) {
   if (!statistic || threshold === null || threshold === undefined) return '';
   const step = formatInteger(at ?? from);
   if (value === null) return t('{name} is not finite at step {step}.', { step, name });
   const values = { name, step, value: format(value), threshold: format(threshold) };
-  if (asRecorded) return t('{name} is {value} at step {step}; the threshold is {threshold}.', values);
+  if (as_recorded) return t('{name} is {value} at step {step}; the threshold is {threshold}.', values);
   // Rules that only ask whether something holds compare 1 with 0, or with 1.
   if (value === 1 && (threshold === 0 || threshold === 1)) return '';
   if (threshold === 0) return t('The value computed from {name} is {value} at step {step}.', values);
@@ -75,7 +74,7 @@ function Course({ finding, format }) {
   const scale = courseScale(course, threshold);
   const limit = scale.toY(threshold) * HEIGHT;
   const [first, last] = [course[0][0], course[course.length - 1][0]];
-  const label = t('What was compared from step {first} to {last}, between {low} and {high}; the threshold is {threshold}', {
+  const label = t('The compared value from step {first} to {last}, between {low} and {high}; the threshold is {threshold}', {
     ...{ first: formatInteger(first), last: formatInteger(last) },
     ...{ low: format(scale.low), high: format(scale.high), threshold: format(threshold) },
   });

@@ -1,1 +1,1 @@
-"""What rules are made of: a run as arrays, what is computed of it, conditions, stretches, words."""
+"""Building blocks of rules: a run as arrays, derived values, conditions, stretches, wording."""

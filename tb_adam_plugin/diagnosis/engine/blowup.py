@@ -1,4 +1,4 @@
-"""Where training is gone: a loss that blew up, a loss or a gradient norm that is not finite."""
+"""Where training is lost: a loss that blew up, a loss or a gradient norm that is not finite."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from .signals import Signals
 
 
 def nonfinite_steps(signals: Signals) -> Float64s:
-    """Steps of which the loss, or the gradient norm where it is recorded, is not finite."""
+    """Steps whose loss, or gradient norm if recorded, is not finite."""
     norm = signals.column("gradient_norm")
     bad = np.isinf(signals.given_loss) | is_loss_nan(signals) | np.isinf(norm)
     known = np.flatnonzero(np.isfinite(norm))
-    if known.size:  # in older runs it is NaN without gradients, too
+    if known.size:  # in older runs, also NaN without gradients
         bad |= np.isnan(norm) & (np.arange(norm.size) > known[0]) & _has_norm(signals)
     return signals.steps[bad]
 
 
 def is_loss_nan(signals: Signals) -> Flags:
-    """Steps whose loss was given and is NaN, bool ``[steps]``; a step without a loss is none."""
+    """Steps with a recorded loss that is NaN, bool ``[steps]``; False without a loss."""
     return np.asarray(signals.column("loss_is_nan") == 1)
 
 
 def _has_norm(signals: Signals) -> Flags:
-    """At which steps the gradient norm was computed, where that was not at all of them."""
+    """Steps at which the gradient norm was computed, if not at all of them."""
     interval = signals.column("gradient_norm_every_n_steps")
     left_out = (interval > 1) & (np.mod(signals.steps, interval) != 0)
     has_norm: Flags = ~left_out | np.isin(signals.steps, signals.run.step)
@@ -44,9 +44,9 @@ def blew_up(signals: Signals) -> Flags:
 
 
 def blew_up_at(signals: Signals) -> float:
-    """The first step of which the loss or the norm says that training had gone; else infinity.
+    """The first step at which the loss or the norm shows that training was lost; else infinity.
 
-    What gradients are like from there on is no measure of what they should be.
+    From there on, gradients say nothing about what they should be.
     """
     gone = signals.steps[signals.smooth_loss > signals.blowup_limit]
     bad = nonfinite_steps(signals)

@@ -8,17 +8,17 @@ from tb_adam_plugin.arrays import Float64s
 
 from .signals import Signals
 
-# Of the steps, or of the records where it is known of these alone, at least this share.
+# At least this share of the steps, or of the records if it is only known for these.
 CLIPPED_SHARE = 0.05
 # Clipping changes a norm by more than rounding does.
 CLIPPED_BELOW = 1 - 1e-3
-# Where neither a norm before clipping nor a factor is known: the largest norms are the limit.
+# If neither a norm before clipping nor a factor is known: the largest norms are the limit.
 SAME_NORM = 1e-3
 LEAST_STEPS = 50
 
 
 def is_clipped(signals: Signals) -> bool:
-    """Whether clipping has made some gradients smaller, as far as anything tells of it."""
+    """Whether clipping has reduced some gradients, as far as the records show."""
     norm = signals.column("gradient_norm")
     factor = norm / signals.column("gradient_norm_before_clip")
     if not np.isfinite(factor).any():
@@ -33,7 +33,7 @@ def is_clipped(signals: Signals) -> bool:
 
 
 def _without_scaler(factor: Float64s) -> Float64s:
-    """The factor without those of a gradient scaler, which are powers of two."""
+    """The factor without a gradient scaler's, which are powers of two."""
     powers = np.log2(np.where(factor > 0, factor, np.nan))
     scaler = (np.abs(powers - np.round(powers)) < 1e-4) & (factor < 1)
     return np.where(scaler, np.nan, factor)

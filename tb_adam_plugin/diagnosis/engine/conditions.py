@@ -15,7 +15,7 @@ from .windows import count_windows
 from .wording import counted, step
 
 NONE: Indices = np.empty(0, np.intp)
-A_SURROGATE = say("the loss is a surrogate, which does not say how far training has come")
+A_SURROGATE = say("the loss is a surrogate, which does not measure progress")
 RESUMED = say("the run was resumed, and its first steps were not recorded")
 
 
@@ -33,11 +33,11 @@ def median_beyond(
 
     Args:
         signals: The run.
-        name: Of the statistic.
-        threshold: What the median is compared with.
-        parameters: Over which.
+        name: Name of the statistic.
+        threshold: The median is compared with this.
+        parameters: The parameters.
         when: Records at which it can hold, bool ``[records]``; all by default.
-        below: Whether values below the threshold are meant, rather than above.
+        below: Whether to look for values below the threshold, rather than above.
         since: Records up to this step do not count.
     """
     value = signals.median(name, parameters)
@@ -57,6 +57,7 @@ def median_beyond(
         lowest_is_worst=below,
         blame=blame,
         since=since,
+        compared=name,
     )
 
 
@@ -68,14 +69,14 @@ def each_beyond(
     limits: Float32s | None = None,
     since: float = -np.inf,
 ) -> Condition | None:
-    """Where a statistic of a parameter is above a threshold, each by itself; None without any.
+    """Where a parameter's statistic is above a threshold, each separately; None without parameters.
 
     Args:
         signals: The run.
-        name: Of the statistic.
-        threshold: What the statistic is compared with.
-        parameters: Which are looked at.
-        limits: Instead, what each parameter's is compared with, ``[parameters]``.
+        name: Name of the statistic.
+        threshold: The statistic is compared with this.
+        parameters: The parameters to check.
+        limits: A separate threshold for each parameter, ``[parameters]``, instead.
         since: Records up to this step do not count.
     """
     if not parameters.size:
@@ -95,30 +96,54 @@ def each_beyond(
     return Condition(
         signals.run.step,
         holds[:, some] & (signals.run.step > since)[:, None],
-        values[:, chosen],
+        signals.values(name, chosen),
         threshold,
         chosen,
         since=since,
         known=known,
+        compared=name,
     )
 
 
 def at_every_step(
-    signals: Signals, value: Float64s, holds: Flags, threshold: float, *, below: bool = False
+    signals: Signals,
+    value: Float64s,
+    holds: Flags,
+    threshold: float,
+    *,
+    below: bool = False,
+    compared: str = "",
 ) -> Condition:
-    """A condition on a column of every step, for the run as a whole."""
-    return Condition(signals.steps, holds, value, threshold, lowest_is_worst=below, every_step=True)
+    """A condition on a column of every step, for the run as a whole.
+
+    Args:
+        signals: The run.
+        value: What is compared with the threshold at each step.
+        holds: Where it does.
+        threshold: The rule's.
+        below: Whether the smallest value is the worst.
+        compared: The column that has such values; see :class:`Condition`.
+    """
+    return Condition(
+        signals.steps,
+        holds,
+        value,
+        threshold,
+        lowest_is_worst=below,
+        every_step=True,
+        compared=compared,
+    )
 
 
 def all_along(
     signals: Signals, parameters: Indices = NONE, names: tuple[str, ...] = ()
 ) -> Condition | None:
-    """A condition that some parameters meet from the first step to the last, or None for none.
+    """A condition that some parameters meet from the first step to the last, or None without any.
 
     Args:
         signals: The run.
-        parameters: Indices of those that are recorded, or
-        names: the names of those that are not.
+        parameters: Indices of recorded parameters, or
+        names: names of parameters that are not recorded.
     """
     columns = len(names) or len(parameters)
     if not columns:
@@ -130,11 +155,11 @@ def all_along(
 
 
 def too_few(condition: Condition, persistence: Persistence, signals: Signals) -> str:
-    """Say that a rule which found nothing could not have found anything, or "".
+    """Return why a rule that found nothing could not have found anything, or "".
 
     Args:
-        condition: Of the rule.
-        persistence: For how long it has to hold.
+        condition: The rule's condition.
+        persistence: How long it has to hold.
         signals: The run.
     """
     if signals.is_warming_up and condition.since >= signals.warmup_end:
@@ -174,12 +199,12 @@ def too_few(condition: Condition, persistence: Persistence, signals: Signals) ->
 
 
 def _after(seen: str, since: float) -> str:
-    """Say since when something was seen, where that is not the first step."""
+    """Say since when something was seen, if it is not the first step."""
     return say("{seen} after step {since}", seen=seen, since=step(since)) if since > 0 else seen
 
 
 def _why_left_out(condition: Condition, later: Flags, counts: Flags, needed: int) -> str:
-    """Say why records do not count that would be enough, or "": first what leaves out most."""
+    """Return why records that would suffice do not count, or "": the main reason first."""
     reasons = [(why, where & later & ~counts) for why, where in condition.left_out]
     whole = np.logical_or.reduce([counts, *(where for _, where in reasons)])
     for why, where in sorted(reasons, key=lambda reason: -int(reason[1].sum())):
@@ -192,7 +217,7 @@ def _why_left_out(condition: Condition, later: Flags, counts: Flags, needed: int
 
 
 def _at_some(why: str, some: int, records: int) -> str:
-    """Say at how many records something was so."""
+    """Say at how many records something was the case."""
     whole = counted(records, "record")
     return say("{why} at {some} of {whole}", why=why, some=f"{some:,}", whole=whole)
 
@@ -208,7 +233,7 @@ def _more_often(signals: Signals, few: str) -> str:
 
 
 def too_few_steps(signals: Signals, needed: int) -> str:
-    """Say that there are fewer steps than a rule needs, or ""."""
+    """Return a sentence if there are fewer steps than a rule needs, or ""."""
     n = int(signals.steps.size)
     if n >= needed:
         return ""

@@ -1,4 +1,4 @@
-"""What was not finite first: the loss, gradients or weights, and in which tensors it began."""
+"""What became non-finite first: the loss, gradients or weights, and in which tensors."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ _NOTHING: Indices = np.empty(0, np.intp)
 
 @dataclass(frozen=True, slots=True)
 class FirstNonfinite:
-    """The first step with a value that is not finite.
+    """The first step with a non-finite value.
 
     Attributes:
-        step: Its number.
-        what: Was not finite while everything before it in a step was: first come the weights that
-            the step begins with, then the loss, then gradients. "" where that cannot be told.
-        tensors: Whose gradients or weights are meant; of "" whose values of any kind.
-        nearest_output: Of the gradients, the last tensor of each group. A backward pass carries NaN
-            from where it begins towards the input, and modules are mostly made in the order in
-            which they are used.
-        loss: Of the step; NaN where it is not known.
+        step: The step number.
+        what: The first non-finite part, in the order of a step: the weights at its start, then the
+            loss, then gradients. "" if unknown.
+        tensors: The tensors whose gradients or weights are affected; for "" those with any such
+            value.
+        nearest_output: For gradients, the last tensor of each group. A backward pass carries NaN
+            from its origin towards the input, and modules are usually created in the order of their
+            use.
+        loss: Loss of the step; NaN if unknown.
     """
 
     step: float
@@ -38,7 +39,7 @@ class FirstNonfinite:
 
 
 def first_nonfinite(signals: Signals) -> FirstNonfinite | None:
-    """Find it; None where everything is finite."""
+    """Find it; None if everything is finite."""
     run = signals.run
     counts = signals.largest("nonfinite_count", np.arange(len(run.parameters)))
     bad_records = run.step[counts > 0]
@@ -54,7 +55,7 @@ def first_nonfinite(signals: Signals) -> FirstNonfinite | None:
         return FirstNonfinite(step, "weights", np.flatnonzero(weights), _NOTHING, loss)
     if np.isinf(loss) or is_loss_nan(signals)[here].any():
         return FirstNonfinite(step, "loss", np.flatnonzero(anything), _NOTHING, loss)
-    # Some finite gradients say that what comes last in the forward pass was finite.
+    # If some gradients are finite, the end of the forward pass was finite.
     if gradients.any() and (np.isfinite(loss) or not gradients.all()):
         bad = np.flatnonzero(gradients)
         groups = run.group_of[bad]
@@ -64,31 +65,36 @@ def first_nonfinite(signals: Signals) -> FirstNonfinite | None:
 
 
 def _tensors_at(signals: Signals, step: float) -> tuple[Flags, Flags, Flags]:
-    """Tensors whose weights, whose gradients, and whose values of any kind are not finite.
+    """Tensors with non-finite weights, gradients, and values of any kind.
 
     The weights are those before the step. Each bool ``[parameters]``.
     """
     run = signals.run
     none = np.zeros(len(run.parameters), bool)
-    gradient = signals.statistic("gradient_rms")
     records = np.flatnonzero(run.step == step)
     if records.size:
         record = records[-1]
         anything = signals.statistic("nonfinite_count")[record] > 0
         has_gradient = ~np.isnan(signals.statistic("zero_gradient_fraction")[record])
         weights = anything & ~np.isfinite(signals.statistic("weight_rms")[record])
-        return weights, anything & has_gradient & ~np.isfinite(gradient[record]), anything
+        gradient = signals.statistic("gradient_rms")[record]
+        return weights, anything & has_gradient & ~np.isfinite(gradient), anything
     norms = run.gradient_norms
     if norms is None or len(norms.names) != none.size or not (norms.step == step).any():
         return none, none, none
-    # What never has a gradient has no norm either.
-    ever = np.isfinite(gradient).any(axis=0)
-    bad: Flags = ever & ~np.isfinite(norms.norms[norms.step == step][-1])
+    # Parameters that never have a gradient have no norm either.
+    known = signals.by_record(
+        "finite gradients", lambda part: np.isfinite(signals.statistic("gradient_rms")[part])
+    )
+    bad: Flags = known.any(axis=0) & ~np.isfinite(norms.norms[norms.step == step][-1])
     return none, bad, bad
 
 
 def at_first_record(signals: Signals) -> Indices:
-    """Return the tensors with anything that is not finite at the first record that has some."""
+    """Return the tensors with any non-finite value at the first record that has some."""
     counts = signals.statistic("nonfinite_count")
-    records = np.flatnonzero((counts > 0).any(axis=1))
+    some = signals.by_record(
+        "anything not finite", lambda part: np.asarray((counts[part] > 0).any(axis=1))
+    )
+    records = np.flatnonzero(some)
     return np.flatnonzero(counts[records[0]] > 0) if records.size else _NOTHING

@@ -1,7 +1,7 @@
-"""Update-to-weight ratios of healthy trainings, by kind of tensor and family of optimizers.
+"""Update-to-weight ratios of healthy trainings, by kind of tensor and optimizer family.
 
-``benchmarks/healthy_ranges.py`` measures :data:`RANGES`. Rules, the tab and the command line take
-them from here, and a test holds docs/how-to-read.md to them.
+``benchmarks/healthy_ranges.py`` measures :data:`RANGES`. Rules, the tab and the command line use
+them, and a test keeps docs/how-to-read.md in agreement.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Kind = Literal["matrix", "embedding", "gain", "bias"]
 Family = Literal["adaptive", "SGD"]
 Range = tuple[float, float]
 
-# Of 851 healthy trainings: each tensor's median ratio after the first tenth of the steps, each
-# training with the same weight. From 5 % to 95 % of them, the widest of three laboratories, rounded
-# outwards to one digit. They are wide: that a ratio lies within one does not make it the best.
+# From 851 healthy trainings: each tensor's median ratio after the first tenth of the steps, each
+# training with the same weight. 5th to 95th percentile, the widest of three laboratories, rounded
+# outwards to one digit. They are wide: a ratio within the range is not necessarily the best.
 RANGES: Mapping[Family, Mapping[Kind, Range]] = {
     "adaptive": {
         "matrix": (2e-4, 4e-2),
@@ -39,19 +39,18 @@ RANGES: Mapping[Family, Mapping[Kind, Range]] = {
     },
 }
 _SGD = ("SGD", "ASGD", "Lars")
-# Parts of a name that say a vector is a gain, where the module is not known.
+# Parts of a name that identify a vector as a gain, if the module is unknown.
 _NORM_NAME = re.compile(r"(^|[._])(ln|bn|gn)(_?[a-z0-9])?([._]|$)|norm", re.IGNORECASE)
-# Records of the end of a run that are summed up.
+# Share of the records, at the end of a run, that are summarized.
 _LAST_SHARE = 0.25
 
 
 class TypicalRatio(NamedTuple):
     """How large the updates of one kind of tensors are at the end of a run.
 
-    Attributes:
-        kind: Of the tensors.
-        ratio: Median over them of the median update-to-weight ratio over the last quarter of steps.
-        healthy: The range of healthy trainings.
+    kind: The kind of tensors.
+    ratio: Median over these of the median update-to-weight ratio over the last quarter of steps.
+    healthy: The range of healthy trainings.
     """
 
     kind: Kind
@@ -60,7 +59,7 @@ class TypicalRatio(NamedTuple):
 
 
 def kind_of(parameter: Parameter) -> Kind | None:
-    """Return what a tensor is; None for a vector that is neither a gain nor a bias."""
+    """Return the kind of a tensor; None for a vector that is neither a gain nor a bias."""
     if is_embedding(parameter):
         return "embedding"
     if len(parameter.shape) >= 2:
@@ -71,7 +70,7 @@ def kind_of(parameter: Parameter) -> Kind | None:
 
 
 def is_gain(parameter: Parameter) -> bool:
-    """Whether a parameter multiplies what a normalization layer has normalized."""
+    """Whether a parameter multiplies the output of a normalization layer."""
     if len(parameter.shape) != 1 or parameter.name.rsplit(".", 1)[-1] in ("bias", "beta"):
         return False
     if parameter.module:
@@ -90,14 +89,15 @@ def ranges_of(group: Group) -> Mapping[Kind, Range]:
 
 
 def healthy_matrices(run: RecordedRun) -> Range:
-    """Return the range of the matrices of a run, by the optimizer of most of them."""
+    """Return the range for a run's matrices, by the optimizer of most of them."""
     return ranges_of(run.groups[run.main_group])["matrix"]
 
 
 def typical_ratios(run: RecordedRun) -> tuple[TypicalRatio, ...]:
-    """Sum up the update-to-weight ratios at the end of a run, kind by kind.
+    """Summarize the update-to-weight ratios at the end of a run, by kind.
 
-    Tensors that do not move, or have no known ratio, are left out, and kinds without any other.
+    Tensors that do not move, or whose ratio is unknown, are left out, and so are kinds without any
+    other.
     """
     ratios = run.statistics.get("update_to_weight_ratio")
     if ratios is None or not run.step.size:

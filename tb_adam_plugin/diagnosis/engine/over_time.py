@@ -1,4 +1,4 @@
-"""Medians, averages and sums of records, and of what lies between them."""
+"""Medians, averages and sums over records, and over the steps between them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .windows import window_of
 
 
 def median(values: Float32s | Float64s) -> Float64s:
-    """Median of each row over the values that are no NaN; NaN where there is none."""
+    """Median of each row without NaN; NaN if there is no other value."""
     if not values.size:
         return np.full(len(values), np.nan)
     ordered = np.sort(values, axis=1)  # NaN last
@@ -26,7 +26,7 @@ def median(values: Float32s | Float64s) -> Float64s:
 
 
 def median_of_all(values: Float32s | Float64s) -> float:
-    """Median of the values that are no NaN; NaN if there is none."""
+    """Median of all values without NaN; NaN if there is no other value."""
     return float(median(values.reshape(1, -1))[0])
 
 
@@ -37,17 +37,17 @@ def recent_median(
     at: Indices | None = None,
     least: int | None = None,
 ) -> Float64s:
-    """Median of the records of the last windows, see :mod:`.windows`, up to each of some records.
+    """Median of the records in the last windows, see :mod:`.windows`, up to each of some records.
 
     Args:
         step: float64 ``[records]``, ascending.
         values: ``[records]`` or ``[records, columns]``; NaN is left out.
-        windows: How many.
-        at: Indices of the records at which it is wanted; all by default.
-        least: In how many of the windows there has to be a value; all by default.
+        windows: Number of windows.
+        at: Indices of the records to evaluate; all by default.
+        least: Number of windows that must have a value; all by default.
 
     Returns:
-        float64 ``[at]`` or ``[at, columns]``; NaN where there are fewer windows.
+        float64 ``[at]`` or ``[at, columns]``; NaN if there are fewer windows.
     """
     records = np.arange(len(values)) if at is None else at
     if not records.size:
@@ -59,7 +59,7 @@ def recent_median(
     place = records[:, None] - np.arange(most)
     inside = place >= first[:, None]
     chosen = np.where(inside[..., None], columns[np.maximum(place, 0)], np.nan)
-    # In how many windows there is one: where the last known one is in another window.
+    # Number of windows with a value; where the last known value is in another window.
     known, within = ~np.isnan(chosen), window[np.maximum(place, 0)]
     seen = np.zeros((records.size, columns.shape[1]), np.intp)
     latest = np.full(seen.shape, -1, np.intp)
@@ -73,12 +73,12 @@ def recent_median(
 
 
 def moving_average(values: Float64s, steps: int) -> Float64s:
-    """Exponential moving average that steps over NaN: float64, of the shape of ``values``."""
+    """Exponential moving average that skips NaN: float64, same shape as ``values``."""
     known = np.flatnonzero(~np.isnan(values))
     averages = np.full(values.shape, np.nan)
     if not known.size:
         return averages
-    # What is older than this weighs less than a float64 can tell.
+    # Older values weigh less than a float64 can represent.
     decay = (1 - 1 / steps) ** np.arange(40 * steps)
     found = np.convolve(values[known] - values[known[0]], decay / steps)[: known.size]
     last = np.searchsorted(known, np.arange(values.size), "right") - 1
@@ -87,13 +87,13 @@ def moving_average(values: Float64s, steps: int) -> Float64s:
 
 
 def sum_over_steps(step: Float64s, value: Float64s | Float32s, steps: int) -> Float64s:
-    """Sum of values over the last steps up to each record, float64 of the shape of ``value``.
+    """Sum of values over the last steps up to each record, float64, same shape as ``value``.
 
     Args:
         step: float64 ``[records]``, ascending.
-        value: At those steps, ``[records]`` or ``[records, columns]``; between them it is taken to
-            lie on a line, and what is not finite counts as nothing.
-        steps: How many are summed up.
+        value: At those steps, ``[records]`` or ``[records, columns]``; linearly interpolated
+            between them. Non-finite values count as zero.
+        steps: Number of steps to sum over.
     """
     if not step.size:
         return np.zeros(value.shape)
@@ -111,7 +111,7 @@ def sum_over_steps(step: Float64s, value: Float64s | Float32s, steps: int) -> Fl
 
 
 def _upright(numbers: npt.NDArray[Any], like: Float64s) -> npt.NDArray[Any]:
-    """Give an array of one axis as many as another one has."""
+    """Add axes to a 1-D array to match the dimensions of another one."""
     return numbers.reshape(-1, *(1,) * (like.ndim - 1))
 
 

@@ -1,4 +1,4 @@
-"""Arrays that are kept for long, flags as bits."""
+"""Arrays kept for a long time, flags as bits."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ class PackedFlags(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Memory that they take."""
+        """Their memory size."""
         return self.bits.nbytes
 
 
 def packed(kept: npt.NDArray[Any] | PackedFlags) -> npt.NDArray[Any] | PackedFlags:
-    """Return an array with an eighth of the memory, if it is of flags; else itself."""
+    """Return an array of flags in an eighth of the memory; other arrays unchanged."""
     if isinstance(kept, PackedFlags) or kept.dtype != bool:
         return kept
     return PackedFlags(np.packbits(kept), kept.shape)
 
 
 def unpacked(kept: npt.NDArray[Any] | PackedFlags) -> npt.NDArray[Any]:
-    """Return the array that was packed."""
+    """Return the unpacked array."""
     if not isinstance(kept, PackedFlags):
         return kept
     count = int(np.prod(kept.shape))

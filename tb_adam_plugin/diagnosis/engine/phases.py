@@ -1,4 +1,4 @@
-"""At which records a run is settled, near its peak, done."""
+"""At which records a run is settled, near its peak, or done."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from .signals import Signals
 
 
 def is_settled(signals: Signals) -> Flags:
-    """Which records come after the grace at the start, bool ``[records]``."""
+    """Which records come after the grace period at the start, bool ``[records]``."""
     return signals.run.step > signals.settled
 
 
 def is_near_peak(signals: Signals) -> Flags:
     """Records at which the learning rate is at least half of its peak so far, bool ``[records]``.
 
-    Where it is not known they all are.
+    All of them if it is unknown.
     """
     lr = signals.at_records(signals.lr)
     return ~(lr < thresholds.NEAR_PEAK * signals.peak_lr)
 
 
 def rectification(signals: Signals) -> Float64s:
-    """What RAdam multiplies its steps by, a warm-up of its own; 1 for other optimizers.
+    """RAdam's step factor, which acts as a warm-up; 1 for other optimizers.
 
     Liu et al. 2020, On the variance of the adaptive learning rate and beyond, algorithm 2.
 
@@ -42,9 +42,9 @@ def rectification(signals: Signals) -> Float64s:
 
 
 def is_loss_known(signals: Signals) -> Flags:
-    """Records near which there is a finite loss, bool ``[records]``.
+    """Records near a finite loss, bool ``[records]``.
 
-    The smoothed loss stays where it was when a loss has become NaN.
+    The smoothed loss keeps its last value after a loss has become NaN.
     """
     loss_steps = signals.steps[np.isfinite(signals.column("loss"))]
     if not loss_steps.size:
@@ -57,13 +57,13 @@ def is_loss_known(signals: Signals) -> Flags:
 
 
 def has_converged(signals: Signals, start: float | None = None) -> Flags:
-    """Records at which the loss is next to nothing of what it was, bool ``[records]``.
+    """Records at which the loss is a tiny fraction of its initial value, bool ``[records]``.
 
     Args:
         signals: The run.
-        start: The loss that it began with; by default the recorded one, NaN if it was resumed.
+        start: The initial loss; by default the recorded one, NaN if the run was resumed.
     """
-    # Far below 0 nothing is of what it was.
+    # A loss far below 0 is not a small fraction of its initial value.
     now = np.abs(signals.at_records(signals.smooth_loss))
     began = signals.starting_loss if start is None else start
     converged: Flags = now < thresholds.CONVERGED_LOSS_SHARE * began
@@ -71,7 +71,7 @@ def has_converged(signals: Signals, start: float | None = None) -> Flags:
 
 
 def assumed_start(signals: Signals) -> float:
-    """The loss before training; a guess at it if the run was resumed; NaN without any loss."""
+    """The loss before training; an estimate if the run was resumed; NaN without any loss."""
     if np.isnan(signals.starting_loss):
         return max(signals.first_loss, thresholds.USUAL_FIRST_LOSS)
     return signals.starting_loss

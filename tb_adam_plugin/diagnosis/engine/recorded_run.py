@@ -1,10 +1,10 @@
-"""What rules read: everything recorded of one run, as plain arrays."""
+"""The input of the rules: everything recorded of one run, as plain arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,14 @@ import numpy.typing as npt
 from tb_adam_plugin.arrays import Float32s, Float64s, Indices
 from tb_adam_plugin.schema import Group, Layout, Parameter, Unoptimized
 
-# Parts of a name that say a matrix is a table of rows, of which a step uses a few.
+from .statistic import Statistic, StatisticsByRecord
+
+# Parts of a name that identify a matrix as a table of rows, of which a step uses only a few.
 _EMBEDDING_WORDS = ("emb", "wte", "wpe", "lookup", "codebook")
-# Parts of a last name that say a matrix mixes features.
+# Parts of a last name that identify a matrix as mixing features.
 _WEIGHT_WORDS = ("weight", "kernel", "proj", "lora", "w")
 _MIXING_MODULES = ("linear", "conv", "attention", "rnn", "lstm", "gru")
-# How PyTorch calls the weights of recurrent layers, and those of them whose rows are units.
+# PyTorch's names of the weights of recurrent layers.
 _RECURRENT_WEIGHTS = ("weight_ih", "weight_hh")
 _WITHOUT_GATES = ("rnn", "rnncell")
 _LEAST_MATRIX = 64
@@ -26,24 +28,24 @@ _LEAST_MATRIX = 64
 _LEAST_RECORDS_AT_REST = 3
 
 
-@dataclass(frozen=True, repr=False)  # no slots: what is derived from it is computed once
+@dataclass(frozen=True, repr=False)  # no slots: derived values are cached
 class RecordedRun:
     """One run, its layouts joined. Anything may be missing.
 
     Attributes:
-        name: Of the run.
+        name: Name of the run.
         parameters: The rows of the statistics, in the optimizer's order.
         groups: Parameter groups; ``Parameter.group`` is an index into them.
-        unoptimized: Parameters of the model that no group holds.
+        unoptimized: Parameters of the model that are in no group.
         step: float64 ``[records]``, ascending: the steps with statistics.
         wall_time: float64 ``[records]``, seconds since the epoch.
-        statistics: float32 ``[records, parameters]`` by name; NaN where nothing is known.
-        hyperparameters: float64 ``[records, groups]`` by name; NaN where nothing is known.
-        every_step: float64 ``[steps]`` by column, one value for **every** optimizer step; of one
-            length, ``step`` among them, ascending.
+        statistics: float32 ``[records, parameters]`` by name; NaN if unknown.
+        hyperparameters: float64 ``[records, groups]`` by name; NaN if unknown.
+        every_step: float64 ``[steps]`` by column, one value for **every** optimizer step; all of
+            the same length, including ``step``, ascending.
         gradient_norms: The norm of each parameter's gradient around events.
-        layouts: With the first step of each, ascending.
-        total_steps: How many steps the run will have; 0 if that is not known.
+        layouts: The layouts with their first steps, ascending.
+        total_steps: How many steps the run will take; 0 if unknown.
     """
 
     name: str
@@ -59,14 +61,26 @@ class RecordedRun:
     layouts: tuple[tuple[float, Layout], ...] = ()
     total_steps: int = 0
 
+    def statistic(self, name: str) -> Statistic:
+        """A statistic, float32 ``[records, parameters]``; NaN where it was not recorded."""
+        statistics, records = self.statistics, self.step.size
+        if name not in statistics:
+            width = len(self.parameters)
+            return Statistic(
+                lambda start, stop: np.full((stop - start, width), np.nan, np.float32), records
+            )
+        if isinstance(statistics, StatisticsByRecord):
+            return Statistic(partial(statistics.records, name), records)
+        values = statistics[name]
+        return Statistic(lambda start, stop: values[start:stop], records)
+
     def release(self) -> None:
-        """Let go of statistics that can be read again."""
-        release = getattr(self.statistics, "release", None)
-        if release is not None:
-            release()
+        """Drop statistics that can be reread."""
+        if isinstance(self.statistics, StatisticsByRecord):
+            self.statistics.release()
 
     def __repr__(self) -> str:
-        """Say what it is, without the numbers."""
+        """Name the run, without the numbers."""
         size = f"{len(self.parameters)} parameters, {self.step.size} records"
         return f"RecordedRun({self.name!r}, {size})"
 
@@ -95,7 +109,7 @@ class RecordedRun:
 
     @cached_property
     def matrices(self) -> Indices:
-        """Parameters of two or more dimensions, without small ones and, if others move, resting."""
+        """Parameters of two or more dimensions, except small and, if others move, resting ones."""
         chosen = [len(p.shape) >= 2 and p.elements >= _LEAST_MATRIX for p in self.parameters]
         matrices = np.flatnonzero(chosen)
         moving = np.setdiff1d(matrices, self.resting)
@@ -108,44 +122,44 @@ class RecordedRun:
 
     @cached_property
     def weights(self) -> Indices:
-        """Matrices that are no embeddings: what mixes features."""
+        """Matrices that are not embeddings, i.e. that mix features."""
         return np.setdiff1d(self.matrices, self.embeddings)
 
     @cached_property
     def weights_or_matrices(self) -> Indices:
-        """The weights; every matrix, a small one too, or every parameter, of a run without."""
+        """The weights; without any, all matrices including small ones, or else all parameters."""
         everything = np.arange(len(self.parameters))
-        # A bias of one element may be next to 0, and any step is long beside it.
+        # A bias of one element may be close to 0, and any step is large relative to it.
         small = np.flatnonzero([len(p.shape) >= 2 for p in self.parameters])
         chosen = (self.weights, self.matrices, small, everything)
         return next(x for x in chosen if x.size or x is everything)
 
     @cached_property
     def main_group(self) -> int:
-        """The group that holds most elements of the weights: rules speak of its settings."""
+        """The group with the most elements of the weights: rules refer to its settings."""
         weights = self.weights_or_matrices
         held = np.bincount(self.group_of[weights], weights=self.elements[weights])
         return int(held.argmax()) if held.size else 0
 
     @cached_property
     def last_step(self) -> float:
-        """The last step of which anything is known; 0 without any."""
+        """The last step with any data; 0 without any."""
         ends = [*self.step[-1:].tolist(), *self.every_step.get("step", self.step)[-1:].tolist()]
         return max(ends, default=0.0)
 
     @cached_property
     def length(self) -> float:
-        """The last step that there will be, as far as that is known."""
+        """The last step that the run will have, as far as known."""
         return max(self.last_step, float(self.total_steps))
 
     @cached_property
     def first_step(self) -> float:
-        """The first step of which anything is known; 0 without any."""
+        """The first step with any data; 0 without any."""
         starts = [*self.step[:1].tolist(), *self.every_step.get("step", self.step)[:1].tolist()]
         return min(starts, default=0.0)
 
     def hyperparameter(self, name: str, parameter: int) -> Float64s:
-        """A hyperparameter of a parameter's group, float64 ``[records]``; NaN where unknown."""
+        """A hyperparameter of a parameter's group, float64 ``[records]``; NaN if unknown."""
         values = self.hyperparameters.get(name)
         group = self.parameters[parameter].group
         if values is None or group >= values.shape[1]:
@@ -157,17 +171,17 @@ class RecordedRun:
         return self.groups[self.parameters[parameter].group].options.get(name)
 
     def optimizer_of(self, parameter: int) -> str:
-        """Class name of the optimizer of a parameter."""
+        """Class name of a parameter's optimizer."""
         return self.groups[self.parameters[parameter].group].optimizer
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedNorms:
-    """Norms around events.
+    """Gradient norms around events.
 
     Attributes:
         step: float64 ``[steps]``, ascending.
-        names: Of the parameters.
+        names: Names of the parameters.
         norms: float64 ``[steps, names]``; NaN without a gradient.
     """
 
@@ -177,9 +191,9 @@ class RecordedNorms:
 
 
 def in_order(run: RecordedRun) -> RecordedRun:
-    """Return a run whose steps ascend; of equal ones the last one counts, as where it is stored.
+    """Return a run with ascending steps; of equal ones the last stored one counts.
 
-    A counter that the user sets back while training leaves them otherwise.
+    They may not ascend if the user sets the counter back during training.
     """
     records = _ascending(run.step)
     if records is not None:
@@ -210,7 +224,7 @@ def common_records(earlier: RecordedRun, run: RecordedRun) -> int:
 
 
 def _ascending(step: Float64s) -> Indices | None:
-    """Indices that put steps into order, each once; None where they are."""
+    """Indices that sort unique steps; None if they already are."""
     if (step[1:] > step[:-1]).all():
         return None
     _, last = np.unique(step[::-1], return_index=True)
@@ -218,7 +232,7 @@ def _ascending(step: Float64s) -> Indices | None:
 
 
 def is_embedding(parameter: Parameter) -> bool:
-    """Whether a parameter is a table of rows: its module says so, or else its name."""
+    """Whether a parameter is a table of rows, by its module or else by its name."""
     module = parameter.module.lower()
     if any(word in module for word in _MIXING_MODULES):
         return False
@@ -226,9 +240,9 @@ def is_embedding(parameter: Parameter) -> bool:
 
 
 def is_gates(parameter: Parameter) -> bool:
-    """Whether the rows of a matrix are the gates of a recurrent layer, and no units of it.
+    """Whether the rows of a matrix are gates of a recurrent layer rather than units.
 
-    Those of an LSTM or a GRU are, and what has the names of their weights and is not known to
+    This holds for an LSTM or a GRU, and for weights with the same names unless they are known to
     belong to a layer without gates.
     """
     module = parameter.module.lower()
@@ -239,17 +253,17 @@ def is_gates(parameter: Parameter) -> bool:
 
 
 def may_be_table(parameter: Parameter) -> bool:
-    """Whether a matrix may be a table or a codebook: no weight of a layer, by its name."""
+    """Whether a matrix may be a table or a codebook: its name is not that of a layer's weight."""
     last = parameter.name.rsplit(".", 1)[-1].lower()
     return len(parameter.shape) == 2 and not any(word in last for word in _WEIGHT_WORDS)
 
 
 def is_stack(parameter: Parameter) -> bool:
-    """Whether the rows of a parameter are matrices themselves: experts, say, and no channels."""
+    """Whether the rows of a parameter are matrices themselves, such as experts, not channels."""
     is_conv = "conv" in parameter.module.lower()
     return len(parameter.shape) == 3 and min(parameter.shape) > 1 and not is_conv
 
 
 def fan_in(parameter: Parameter) -> int:
-    """How many inputs one output of a weight has: the elements of a row along dim 0."""
+    """Number of inputs per output of a weight: the elements of a row along dim 0."""
     return parameter.elements // max(1, parameter.shape[0])

@@ -1,4 +1,4 @@
-"""What was not recorded to save time, in a sentence."""
+"""Describes what was not recorded to save time."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .recorded_run import RecordedRun
 from .wording import number, one_digit, step
 
 _MORE = 5.0
-# Sentences are for what is missed: of all records a tenth, or half of those of a part of the run.
+# Only report a substantial loss: a tenth of all records, or half of those of a part of the run.
 _NEARLY_ALL = 0.9
 _A_PART, _HALF = 0.1, 0.5
 
 
 def thinned_records(run: RecordedRun) -> str:
-    """Say how much less often than asked for records were made, and what changes that; or ""."""
+    """Return how much less frequent records were than requested, and what changes that; or ""."""
     steps = run.every_step.get("step", np.empty(0))
     unknown = np.full(steps.shape, np.nan)
     lacking = [
@@ -31,32 +31,32 @@ def thinned_records(run: RecordedRun) -> str:
 
 
 def _why(seen: str, limit: float) -> str:
-    """Say why records are lacking, and what changes that.
+    """Return why records are missing, and what changes that.
 
     Args:
-        seen: What is lacking.
-        limit: The ``max_overhead`` that was given; NaN where that is not known.
+        seen: What is missing.
+        limit: The ``max_overhead`` that was given; NaN if unknown.
     """
     if np.isnan(limit):
         return say(
-            "{seen}: more would have cost more than max_overhead allows and the 10 seconds granted "
-            "before it counts, part of which is kept for later steps. To get more, give "
+            "{seen}: more would have exceeded max_overhead and the 10 seconds allowed before it "
+            "applies, part of which is reserved for later steps. To get more, give "
             "AdamDebugCallback a larger max_overhead, or 1 for no limit.",
             seen=seen,
         )
     larger = one_digit(_MORE * limit)
     if larger >= 1:
         return say(
-            "{seen}: more would have cost more than {limit} % of the training time and the 10 "
-            "seconds granted before that counts, part of which is kept for later steps. To get "
+            "{seen}: more would have exceeded {limit} % of the training time and the 10 seconds "
+            "allowed before that applies, part of which is reserved for later steps. To get "
             "more, give AdamDebugCallback max_overhead=1, which means no limit.",
             seen=seen,
             limit=number(100 * limit),
         )
     return say(
-        "{seen}: more would have cost more than {limit} % of the training time and the 10 seconds "
-        "granted before that counts, part of which is kept for later steps. To get more, give "
-        "AdamDebugCallback max_overhead={larger}, or 1 for no limit.",
+        "{seen}: more would have exceeded {limit} % of the training time and the 10 seconds "
+        "allowed before that applies, part of which is reserved for later steps. To get more, "
+        "give AdamDebugCallback max_overhead={larger}, or 1 for no limit.",
         seen=seen,
         limit=number(100 * limit),
         larger=number(larger),
@@ -70,7 +70,7 @@ def _records(run: RecordedRun, steps: Float64s, unknown: Float64s) -> str:
     thinner = np.flatnonzero((made > wanted) & is_wanted)
     if not thinner.size:
         return ""
-    # Closer looks at jumps come besides, and tell nothing of the steps between.
+    # Closer looks at jumps are extra, and do not cover the steps between.
     due = is_wanted & (np.mod(steps, np.where(is_wanted, wanted, 1)) == 0)
     is_made = due & np.isin(steps, run.step)
     first, last = int(thinner[0]), int(thinner[-1])
@@ -85,7 +85,7 @@ def _records(run: RecordedRun, steps: Float64s, unknown: Float64s) -> str:
         )
     there = slice(first, last + 1)
     if last - first > _A_PART * steps.size and is_made[there].sum() < _HALF * due[there].sum():
-        # All in all there are enough, because the first steps have many: but none of what followed.
+        # In total there are enough, because the first steps have many, but none of what followed.
         said |= {"made": str(is_made[there].sum()), "due": step(due[there].sum())}
         if to_the_end:
             return say("{made} records instead of about {due} from step {first} on", **said)

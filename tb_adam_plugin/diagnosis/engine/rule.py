@@ -1,4 +1,4 @@
-"""What a rule is, and what it finds."""
+"""Defines rules and findings."""
 
 from __future__ import annotations
 
@@ -31,22 +31,25 @@ class Condition:
     """Where a rule holds.
 
     Attributes:
-        step: float64 ``[points]``: those that were looked at, ascending.
+        step: float64 ``[points]``: the steps of the points, ascending.
         holds: bool ``[points]`` for the run as a whole, ``[points, columns]`` for each parameter.
-        value: What was compared, of the shape of ``holds``.
-        threshold: What it was compared with.
-        parameters: Indices of the columns; where there are none, of what is concerned.
+        value: The compared values, same shape as ``holds``.
+        threshold: What they were compared with.
+        parameters: Indices of the columns; without columns, of the parameters concerned.
         names: Instead, names of parameters that have no statistics.
-        lowest_is_worst: Whether the worst point is that of the smallest value.
+        lowest_is_worst: Whether the smallest value is the worst.
         blame: For the run as a whole: which parameters a point is about, by its index.
-        every_step: Whether the points are steps, which are counted as they are. Records are counted
-            in windows, see :mod:`.windows`.
-        since: The points up to this step do not count: the warm-up, say.
-        known: At which points anything is known, bool ``[points]``; by default where a value is no
-            NaN. Where too few are, a rule that finds nothing has not been evaluated.
+        every_step: Whether the points are steps, which are counted individually. Records are
+            counted in windows, see :mod:`.windows`.
+        since: Points up to this step do not count, such as a warm-up.
+        known: At which points the value is known, bool ``[points]``; by default where it is not
+            NaN. If too few are, a rule that finds nothing has not been evaluated.
         left_out: What is known but does not count, and why: sentences such as "training had
-            converged" and bool ``[points]`` for each. Where too few are known for that, it is said.
-        lacking: What is too few for it otherwise, as "3 steps, needs 10"; "" if nothing is.
+            converged" and bool ``[points]`` for each. Reported if too few remain.
+        lacking: Any other shortage, such as "3 steps, needs 10"; "" if there is none.
+        compared: The statistic, or column of every step, that has values like ``value`` and
+            ``threshold``: as recorded, smoothed, or the median of several parameters. "" if they
+            were derived from it and have other units, such as the factor by which it rose.
     """
 
     step: Float64s
@@ -62,6 +65,7 @@ class Condition:
     known: Flags | None = None
     left_out: tuple[tuple[str, Flags], ...] = ()
     lacking: str = ""
+    compared: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,8 @@ class Persistence:
     """How long a condition has to hold.
 
     Attributes:
-        points: Windows of records in a row, or steps where the condition is about every step.
-        steps: From the first to the last of them, at least.
+        points: Consecutive windows of records, or steps if the condition is about every step.
+        steps: At least this many steps from the first to the last of them.
     """
 
     points: int = 1
@@ -83,16 +87,17 @@ class Evidence:
 
     Attributes:
         signals: The run.
-        parameters: Indices of those concerned.
+        parameters: Indices of the parameters concerned.
         names: Their names.
         first_step: Where it began.
-        last_step: Where it ended, or the run does.
+        last_step: Where it, or the run, ended.
         worst_step: Where it was worst.
-        value: What was compared, there.
+        value: The compared value there.
         threshold: What it was compared with.
-        points: At how many points it held.
-        course: What was compared at some of the points from the first to the last, the worst one
-            among them, float64 ``[n, 2]``: a step and the worst value there.
+        points: Number of points at which it held.
+        compared: The statistic whose values were compared, or ""; see :class:`Condition`.
+        course: Compared values at some points from the first to the last, including the worst,
+            float64 ``[n, 2]``: a step and the worst value there.
     """
 
     signals: Signals
@@ -104,63 +109,64 @@ class Evidence:
     value: float
     threshold: float
     points: int
+    compared: str
     course: Float64s
 
     @property
     def worst_record(self) -> int:
-        """Index of the record at which it was worst, or of the next one where that has none."""
+        """Index of the record at which it was worst, or of the next record."""
         return int(np.searchsorted(self.signals.run.step, self.worst_step))
 
     @property
     def at_worst(self) -> Flags:
-        """Which step of every step it was worst at, bool ``[steps]``."""
+        """Selects the worst step among every step, bool ``[steps]``."""
         here: Flags = self.signals.steps == self.worst_step
         return here
 
     @property
     def is_over(self) -> bool:
-        """Whether it ended well before the run does."""
+        """Whether it ended well before the run."""
         return is_over(self.last_step, self.signals.run)
 
 
 def is_over(last_step: float, run: RecordedRun) -> bool:
-    """Whether what ended at a step is over: stretches that are closer than that are one."""
+    """Whether something that ended at a step is over: stretches closer than that are merged."""
     gap = max(thresholds.MERGE_SHARE * (run.last_step - run.first_step), thresholds.WINDOW_STEPS)
     return bool(run.last_step - last_step > gap)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One thing that can be wrong.
+    """Something that can be wrong.
 
     Attributes:
-        id: Of the rule; findings carry it.
-        title: In a few words.
-        needs: Statistics, or columns of every step as ``loss``, without which it says nothing.
-        condition: Where it holds; None where there is nothing that it could be about, a reason
-            where it cannot be evaluated.
-        persistence: For how long it must.
+        id: Id of the rule; its findings carry it.
+        title: A few words.
+        needs: Statistics, or columns of every step such as ``loss``, that it requires.
+        condition: Where it holds; None if it does not apply, a reason if it cannot be evaluated.
+        persistence: How long it must hold.
         severity: How bad it is, which may depend on the evidence.
         message: What was seen and why it matters.
         advice: What to change, in which direction and by how much; "" if there is nothing.
-        reference: Where that is known from.
+        reference: Source of the rule.
         explains: Ids of rules that fire as a consequence of this one.
-        needs_any: One of these is enough, where there are any; of a tuple all are needed.
-        uses: What it reads as well where it was recorded.
-        question: The title where the severity comes out as "info"; "" for the same one.
-        once: Whether it is about a setting, so that all its stretches are one finding, with one
-            value to try.
-        joined: Whether all its stretches are one finding though it is about no setting: one that
-            may end.
-        moves_lr: Which way its advice moves the learning rate, as a question too; "" for neither.
-        sets: The setting that its advice gives a value of: what follows from a finding that gives
-            one of the same setting gives no second one.
-        symptom: Whether it mostly follows from something else: then a question that explains it,
-            and began before, is taken for its cause.
-        shows: The statistic, or column of every step, in which it is seen best; by default the
-            first one that it needs.
-        silences_compass: Whether an alarm of it says what is wrong with the learning rate, or why
-            the compass cannot tell.
+        needs_any: If given, one of these is required; of a tuple all are required.
+        uses: Additional inputs that it reads if they were recorded.
+        question: The title if the severity is "info"; "" for the same one.
+        once: Whether it is about a setting: all its stretches are then one finding, with one value
+            to try.
+        joined: Whether all its stretches are one finding although it is not about a setting: it may
+            end.
+        moves_lr: The direction in which its advice, also as a question, moves the learning rate; ""
+            for neither.
+        sets: The setting that its advice gives a value for. A consequence of such a finding does
+            not give a second value for the same setting.
+        symptom: Whether it usually follows from something else: then a question that explains it
+            and began before is taken as its cause.
+        shows: The statistic, or column of every step, that shows it best; by default the first one
+            that it needs.
+        silences_compass: Whether its alarm says what is wrong with the learning rate, or why the
+            compass has no reading.
     """
 
     id: str
@@ -186,7 +192,7 @@ class Rule:
 
     @property
     def statistic(self) -> str:
-        """:attr:`shows` with its default; "" for what is seen in none, as a setting."""
+        """:attr:`shows` with its default; "" if no statistic shows it, such as for a setting."""
         needed = (name for name in self.needs if name in _CHARTED)
         return self.shows or next(needed, "")
 
@@ -195,31 +201,33 @@ _CHARTED = {*STATISTIC_BY_NAME, *STEP_COLUMNS, *OPTIONAL_STEP_COLUMNS, LOSS} - {
 
 
 def together(names: str | tuple[str, ...]) -> tuple[str, ...]:
-    """One of :attr:`Rule.needs_any` as all the names that are needed."""
+    """One entry of :attr:`Rule.needs_any` as a tuple of the required names."""
     return (names,) if isinstance(names, str) else names
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a rule says about a run, in English; :meth:`in_language` says it in another language.
+    """What a rule reports about a run, in English; :meth:`in_language` translates it.
 
     Attributes:
-        rule: Its id.
+        rule: Id of the rule.
         severity: How bad it is.
-        title: In a few words.
+        title: A few words.
         text: What was seen and why it matters.
         advice: What to try, or "".
-        reference: Where that is known from.
-        parameters: Names of those concerned.
+        reference: Source of the rule.
+        parameters: Names of the parameters concerned.
         first_step: Where it began.
-        last_step: Where it ended, or the run does.
+        last_step: Where it, or the run, ended.
         worst_step: Where to look, or None.
-        value: What was compared with the threshold, there.
-        threshold: The rule's.
+        value: The value there, which was compared with the threshold.
+        threshold: The rule's threshold.
         consequence_of: Id of the rule whose finding explains this one, or None.
-        statistic: The statistic, or column of every step, in which it is seen best, or "".
-        course: What was compared at some steps from the first to the last, the worst one among
-            them: pairs of a step and the worst value there.
+        statistic: The statistic, or column of every step, that shows it best, or "".
+        course: Compared values at some steps from the first to the last, including the worst: pairs
+            of a step and the worst value there.
+        as_recorded: Whether value and threshold are values of the statistic, so the threshold can
+            be drawn in its chart; False if they were derived from it or from others.
     """
 
     rule: str
@@ -237,17 +245,18 @@ class Finding:
     consequence_of: str | None = None
     statistic: str = ""
     course: tuple[tuple[float, float], ...] = ()
+    as_recorded: bool = False
 
     def in_language(self, language: str) -> Finding:
         """Return the same finding with title, text and advice in another language.
 
-        Ids, numbers and names of parameters stay as they are.
+        Ids, numbers and names of parameters are unchanged.
 
         Args:
             language: "en" or "zh".
 
         Raises:
-            ValueError: If there is no such language.
+            ValueError: If the language does not exist.
         """
         words = catalogue(language)
         return replace(
@@ -260,11 +269,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class NotEvaluated:
-    """A rule that says nothing about a run.
+    """A rule that could not be evaluated for a run.
 
     Attributes:
-        rule: Its id.
-        title: In a few words.
+        rule: Id of the rule.
+        title: A few words.
         reason: Why it could not be evaluated.
     """
 
@@ -279,7 +288,7 @@ class NotEvaluated:
             language: "en" or "zh".
 
         Raises:
-            ValueError: If there is no such language.
+            ValueError: If the language does not exist.
         """
         words = catalogue(language)
         title, reason = in_language(self.title, words), in_language(self.reason, words)

@@ -1,4 +1,4 @@
-"""Which batches were saved, so that a finding can name the file."""
+"""Finds saved batches, so findings can name the file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .signals import Signals
 
 
 def nearest_saved(signals: Signals, step: float, first: float, last: float) -> str:
-    """Say where the batch of a step is, or else the nearest one that was saved between two steps.
+    """Return where the batch of a step is saved, or else the nearest saved one between two steps.
 
     Args:
         signals: The run.
-        step: Whose batch is looked for.
+        step: The step whose batch is wanted.
         first: First step of the finding.
-        last: Its last one.
+        last: Last step of the finding.
     """
     saved = signals.column("saved_batch")
     saved = saved[(saved >= first) & (saved <= last)]
@@ -25,15 +25,15 @@ def nearest_saved(signals: Signals, step: float, first: float, last: float) -> s
         return where_saved(signals, step)
     nearest = int(saved[np.argmin(np.abs(saved - step))])
     return say(
-        "It was not saved; the nearest saved one, of step {step}, is in {file}, beside the event "
-        "file.",
+        "It was not saved; the nearest saved one, of step {step}, is in {file}, next to the "
+        "event file.",
         step=f"{nearest:,}",
         file=batch_file(nearest),
     )
 
 
 def where_saved(signals: Signals, step: float) -> str:
-    """Say where the batch of a step is; "" if it was not saved."""
+    """Return where the batch of a step is; "" if it was not saved."""
     if not (signals.column("saved_batch") == step).any():
         return ""
-    return say("It is saved in {file}, beside the event file.", file=batch_file(int(step)))
+    return say("It is saved in {file}, next to the event file.", file=batch_file(int(step)))

@@ -7,39 +7,42 @@ from dataclasses import dataclass
 import numpy as np
 
 from tb_adam_plugin.arrays import Float64s, Indices
+from tb_adam_plugin.schema import Group
 
-# Learning rates that differ by so small a share are one: a rate that is not that of the first group
+# Learning rates with a smaller relative difference are equal: a rate other than the first group's
 # is computed, and rounded.
 SAME = 1e-9
-# Stairs are those of a schedule that is stepped once an epoch where their lengths differ by so
-# small a share, and by no more than a step where they are short.
+# Stairs belong to a schedule that is stepped once per epoch if their lengths differ by at most this
+# share, and by at most one step if they are short.
 EVEN_LENGTHS = 0.1
-# A first rise alone is a step of such a schedule where so many changes follow in its rhythm.
+# A single first rise is a step of such a schedule if this many changes follow in its rhythm.
 LATER_CHANGES = 2
-# A stair of a warm-up is at most so many times as high as the one before, where it does not
-# multiply the learning rate by the same. Those of a cosine are as 1 to 3 at first.
+# A stair of a warm-up is at most this many times as high as the previous one, unless all stairs
+# multiply the learning rate by the same factor. Those of a cosine start at a ratio of 1 to 3.
 HIGHEST_STAIR = 3.5
 SAME_FACTOR = 1.1
-# A curve turns where it has come down to this share of its height, and has risen by that share of
-# what it fell, over so many changes.
+# A curve turns if it has fallen to this share of its height, and has risen by that share of its
+# fall, over this many changes.
 FELL_TO = 0.25
 ROSE_BY = 0.1
 LEAST_CHANGES = 3
-# More turns are not looked for: rules are applied while training goes on.
+# Limit on the number of turns, because rules are applied during training.
 MOST_TURNS = 100
-# It rises as it fell, as a cosine does beyond its period, where both take as long up to this share;
-# and begins to rise slowly. A ramp, as that of CyclicLR, rises by the same all along: 1.
+# It rises as it fell, like a cosine beyond its period, if both take equally long within this share,
+# and it starts to rise slowly. A ramp, like CyclicLR's, rises at a constant rate: 1.
 ALIKE = 0.15
 SLOW_START = 0.8
+# Nobody trains with more with Adam-like optimizers: a larger value is multiplied by the schedule.
+LARGEST_ADAPTIVE_LR = 0.1
 
 
 def changes_of(lr: Float64s) -> Indices:
-    """Where a learning rate is another one than at the point before: indices of the new values."""
+    """Where a learning rate differs from the previous point: indices of the new values."""
     return np.flatnonzero(np.abs(np.diff(lr)) > SAME * np.abs(lr[:-1])) + 1
 
 
 def stair_length(lr: Float64s) -> float:
-    """How many steps a learning rate stands still between its changes; NaN if it does not.
+    """Number of steps for which a learning rate is constant between its changes; NaN if it is not.
 
     Args:
         lr: float64 ``[steps]``, of every step from the first one on.
@@ -57,12 +60,12 @@ def _are_even(lengths: Indices, usual: float) -> bool:
 
 
 def warmup_points(lr: Float64s) -> int:
-    """The index at which a warm-up has come to its end; 0 without one.
+    """The index at which a warm-up ends; 0 without one.
 
-    A learning rate that rises from step to step does until it does not. One that rises in stairs is
-    warmed up by a schedule that is stepped once an epoch: the stairs are of one length, and there
-    are two of them or others that lead down. While the last of them is no longer than the others,
-    it may rise again.
+    A learning rate that rises from step to step is warmed up until it stops rising. One that rises
+    in stairs is warmed up by a schedule that is stepped once per epoch: the stairs have one length,
+    and there are two of them or others that lead down. While the last one is no longer than the
+    others, it may rise again.
 
     Args:
         lr: float64 ``[steps]``, of every step from the first one on, without NaN.
@@ -84,10 +87,10 @@ def warmup_points(lr: Float64s) -> int:
 
 
 def _leading_rises(stairs: Float64s) -> int:
-    """How many stairs lead up at first, none of them much higher than the one before.
+    """Number of leading stairs that go up, none of them much higher than the previous one.
 
     Args:
-        stairs: The learning rate of each, float64 ``[changes + 1]``.
+        stairs: The learning rate of each stair, float64 ``[changes + 1]``.
     """
     rise, factor = np.diff(stairs), stairs[1:] / np.where(stairs[:-1] > 0, stairs[:-1], np.nan)
     goes_on = rise > 0
@@ -100,7 +103,7 @@ def _leading_rises(stairs: Float64s) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Where a learning rate came down and rose again along the same curve.
+    """A stretch where a learning rate fell and rose again along the same curve.
 
     Attributes:
         high: Index of the last point before it fell.
@@ -116,8 +119,8 @@ class Turn:
 def turns_of(lr: Float64s) -> list[Turn]:
     """Find where a learning rate rises again as it fell, in time order, the first ones.
 
-    A restart rises in one step, CyclicLR in a straight line, and a warm-up faster than what it
-    follows falls.
+    A restart rises in one step, CyclicLR in a straight line, and a warm-up faster than the schedule
+    before it falls.
 
     Args:
         lr: float64 ``[steps]``, without NaN.
@@ -134,7 +137,7 @@ def turns_of(lr: Float64s) -> list[Turn]:
     found = []
     for i in np.flatnonzero(may_be):
         if _is_turn(values[high[i] : end[i] + 1], int(low[i] - high[i])):
-            last = places[high[i] + 1] - 1  # of a stair, its last step
+            last = places[high[i] + 1] - 1  # the last step of a stair
             found.append(Turn(int(last), int(places[low[i]]), int(places[end[i]])))
             if len(found) == MOST_TURNS:
                 break
@@ -142,7 +145,7 @@ def turns_of(lr: Float64s) -> list[Turn]:
 
 
 def _is_turn(values: Float64s, low: int) -> bool:
-    """Whether values that fall up to an index and rise from there on do both along one curve."""
+    """Whether the values before and after a minimum follow the same curve."""
     bottom, top = values[low], values[0]
     reached = min(values[-1], top)
     if reached - bottom < ROSE_BY * (top - bottom):
@@ -154,3 +157,15 @@ def _is_turn(values: Float64s, low: int) -> bool:
     start = max(1, up // 4)
     slope = (values[low + start] - bottom) / start
     return bool(slope < SLOW_START * (reached - bottom) / up)
+
+
+def scheduled_lr(group: Group) -> float:
+    """Return the learning rate that the schedule of a group leads to; NaN if unknown."""
+    peak, initial = group.options.get("max_lr"), group.options.get("initial_lr")
+    if isinstance(peak, int | float):
+        return float(peak)
+    if not isinstance(initial, int | float):
+        return float("nan")
+    # Vaswani et al. 2017 give Adam a learning rate of 1, which the schedule multiplies.
+    is_adaptive = "exp_avg_sq_root" not in group.undefined
+    return float("nan") if is_adaptive and initial > LARGEST_ADAPTIVE_LR else float(initial)

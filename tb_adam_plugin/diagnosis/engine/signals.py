@@ -1,12 +1,12 @@
-"""A run as rules look at it: numbers that several rules need, each computed once.
+"""Derived values of a run that several rules need, each computed once.
 
-What needs a look at every parameter is computed record by record and kept, so that a run that has
-grown by one record costs one record.
+Values that depend on every parameter are computed record by record and cached, so a run that has
+grown by one record only costs one record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -14,102 +14,131 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin.arrays import Float32s, Float64s, Indices
-from tb_adam_plugin.schema import LOSS, SURROGATE_LOSS, Group
+from tb_adam_plugin.schema import LOSS, SURROGATE_LOSS
 
 from . import thresholds
-from .over_time import median, moving_average, recent_median
-from .packed_flags import PackedFlags, packed, unpacked
+from .kept_by_record import KeptByRecord
+from .over_time import median, median_by_block, moving_average, recent_median
 from .recorded_run import RecordedRun, common_records, fan_in
-from .schedule_shape import warmup_points
+from .schedule_shape import scheduled_lr, warmup_points
+from .statistic import Statistic, StatisticsByRecord
 from .worst import worst_of_row
 
-# Statistics that many speak of.
+# Statistics that many rules use.
 RATIO = "update_to_weight_ratio"
 COSINE = "momentum_gradient_cosine"
-
-# Nobody trains by Adam and its kin with more: what is above is multiplied by the schedule.
-LARGEST_ADAPTIVE_LR = 0.1
 
 _Part = TypeVar("_Part", bound=npt.NDArray[Any])
 
 
 class Signals:
-    """A run, and what has been computed of it.
+    """A run, and its derived values.
 
     Attributes:
-        run: What was recorded.
+        run: The recorded run.
     """
 
     def __init__(self, run: RecordedRun, earlier: Signals | None = None) -> None:
-        """Look at a run; nothing is computed yet.
+        """Start without computing anything.
 
         Args:
-            run: What was recorded.
-            earlier: The same run when it was shorter. What it has computed is used again.
+            run: The recorded run.
+            earlier: The same run when it was shorter. Its results are reused.
         """
         self.run = run
-        self._by_record: dict[Hashable, npt.NDArray[Any] | PackedFlags] = {}
-        self._known = 0 if earlier is None else common_records(earlier.run, run)
-        self._earlier = earlier._by_record if earlier is not None and self._known else {}
+        known = 0 if earlier is None else common_records(earlier.run, run)
+        before = earlier._by_record if earlier is not None and known else None
+        self._by_record: KeptByRecord = KeptByRecord(run.step.size, before, known)
 
     @property
     def nbytes(self) -> int:
-        """Memory of what has been computed, and of what was recorded of every step."""
+        """Memory of the computed values, and of the columns of every step."""
         arrays = [*self.run.every_step.values(), *self.run.hyperparameters.values()]
-        return sum(array.nbytes for array in [*arrays, *self._by_record.values()])
+        return sum(array.nbytes for array in arrays) + self._by_record.nbytes
 
     def by_record(self, key: Hashable, compute: Callable[[slice], _Part]) -> _Part:
-        """Return an array whose first axis is that of the records.
+        """Return an array whose first axis is the records.
 
         Args:
-            key: Of the array.
-            compute: Returns its part for some records, each from that record alone.
+            key: Of the array. What is computed follows from it and from the record alone.
+            compute: Returns its part for some records, each from that record, the one before it
+                and the first one.
         """
-        kept = self._by_record.get(key)
-        if kept is None:
-            known = self._earlier.get(key)
-            if known is None:
-                kept = compute(slice(0, None))
-            else:
-                new = compute(slice(self._known, None))
-                kept = np.concatenate([unpacked(known)[: self._known], new])
-            self._by_record[key] = kept
-        found: Any = unpacked(kept)
-        return found  # type: ignore[no-any-return]
+        return self._by_record.get(key, compute)
+
+    def prepare(self, ask: Callable[[Signals], object]) -> None:
+        """Compute in one pass over the records what rules ask for by record.
+
+        One rule after the other would read the records of a large run again and again. So the
+        rules are asked beforehand, with what they ask for computed for the first records alone and
+        the last of these in place of the others. It is then computed for those, a few at a time.
+
+        Args:
+            ask: Applies the rules; what they say does not count.
+        """
+        statistics = self.run.statistics
+        if not isinstance(statistics, StatisticsByRecord):
+            return
+        if self.run.step.size - self._by_record.known <= statistics.at_once:
+            return
+        asked = Signals(self.run)
+        asked._by_record = self._by_record
+        with self._by_record.in_one_pass(statistics.at_once):
+            ask(asked)
 
     def release(self) -> None:
-        """Keep as little as continuing needs: what was computed, with flags as bits."""
+        """Drop everything not needed to continue; keep computed values, with flags as bits."""
         self.run.release()
-        self._earlier = {}
-        for key, kept in self._by_record.items():
-            self._by_record[key] = packed(kept)
+        self._by_record.release()
 
     # --- statistics ---
 
-    def statistic(self, name: str) -> Float32s:
+    def statistic(self, name: str) -> Statistic:
         """A statistic, float32 ``[records, parameters]``; NaN where it was not recorded."""
-        values = self.run.statistics.get(name)
-        if values is None:
-            return self._nothing
-        return values
+        return self.run.statistic(name)
+
+    def values(self, name: str, parameters: Indices) -> Float32s:
+        """A statistic of some parameters at every record, float32 ``[records, parameters]``."""
+        if not parameters.size:
+            return np.empty((self.run.step.size, 0), np.float32)
+        key = ("values", name, parameters.tobytes())
+        return self.by_record(key, lambda part: self.statistic(name)[part][:, parameters])
+
+    def with_record_before(self, name: str, part: slice) -> tuple[Float32s, Float32s]:
+        """A statistic at some records, and at the record before each; NaN before the first."""
+        values = self.statistic(name)
+        start, stop, _ = part.indices(len(values))
+        several = values[max(0, start - 1) : stop]
+        if start:
+            return several[1:], several[:-1]
+        before = np.full(several.shape, np.nan, np.float32)
+        before[1:] = several[:-1]
+        return several, before
 
     def change(self, name: str, part: slice) -> Float32s:
-        """How a statistic changed from the record before, of some records; NaN for the first."""
-        values = self.statistic(name)
-        before = np.full(values[part].shape, np.nan, np.float32)
-        if part.start:
-            before[:] = values[part.start - 1 : -1]
-        else:
-            before[1:] = values[:-1]
-        changed: Float32s = values[part] - before
+        """Change of a statistic since the previous record, for some records; NaN for the first."""
+        after, before = self.with_record_before(name, part)
+        changed: Float32s = after - before
         return changed
 
     def is_known(self, name: str) -> bool:
         """Whether a statistic has any value."""
-        values = self.run.statistics.get(name)
-        if values is None or not values.size:
+        if name not in self.run.statistics or not self.run.step.size or not self.run.parameters:
             return False
-        return bool((~np.isnan(values[-1])).any() or (~np.isnan(values)).any())
+        values = self.statistic(name)
+        if not np.isnan(values[-1]).all():
+            return True
+        known = self.by_record(
+            ("is known", name), lambda part: np.asarray(~np.isnan(values[part]).all(axis=1))
+        )
+        return bool(known.any())
+
+    def median_by_block(self, name: str, members: Sequence[Indices]) -> Float32s:
+        """Median of a statistic over each block of parameters, float32 ``[records, blocks]``."""
+        key = ("blocks", name, tuple(rows.tobytes() for rows in members))
+        return self.by_record(
+            key, lambda part: median_by_block(self.statistic(name)[part], list(members))
+        )
 
     def median(self, name: str, parameters: Indices) -> Float64s:
         """The median of a statistic over some parameters, float64 ``[records]``."""
@@ -136,29 +165,9 @@ class Signals:
 
         return self.by_record(("largest", name, parameters.tobytes()), compute)
 
-    def alive_share(self, name: str) -> Float64s:
-        """Median share of the elements with v > 0 whose √v̂ is small, float64 ``[records]``.
-
-        Args:
-            name: Of the statistic: below which multiple of eps.
-        """
-
-        def compute(part: slice) -> Float64s:
-            matrices = self.run.weights_or_matrices
-            zero = self.statistic("zero_second_moment_fraction")[part][:, matrices]
-            zero = np.where(np.isnan(zero), 0, zero)
-            share = (self.statistic(name)[part][:, matrices] - zero) / (1 - zero)
-            return median(share)
-
-        return self.by_record(("alive share", name), compute)
-
-    @cached_property
-    def _nothing(self) -> Float32s:
-        return np.full((self.run.step.size, len(self.run.parameters)), np.nan, np.float32)
-
     @cached_property
     def first_scales(self) -> Float32s | None:
-        """RMS of the first weights times √fan-in, ``[weights]``; None if the run was resumed."""
+        """RMS of the initial weights times √fan-in, ``[weights]``; None if the run was resumed."""
         run = self.run
         if not run.step.size or run.step[0] > thresholds.FIRST_STEP or not run.weights.size:
             return None
@@ -168,7 +177,7 @@ class Signals:
 
     @cached_property
     def started_weights(self) -> Indices:
-        """The weights without those that start at zero, whose first steps are infinitely large."""
+        """The weights without those that start at zero, whose first relative steps are infinite."""
         weights, scales = self.run.weights_or_matrices, self.first_scales
         if scales is None:
             return weights
@@ -189,12 +198,12 @@ class Signals:
 
     @property
     def norm_before_clip(self) -> Float64s:
-        """Gradient norm of every step, that before clipping where it was recorded."""
+        """Gradient norm of every step, before clipping if that was recorded."""
         before = self.column("gradient_norm_before_clip")
         return before if np.isfinite(before).any() else self.column("gradient_norm")
 
     def at_records(self, values: Float64s) -> Float64s:
-        """Float32s of every step at the records: the last known one at or before each."""
+        """Values of every step at the records: the last known one at or before each."""
         place = np.searchsorted(self.steps, self.run.step, "right") - 1
         if not self.steps.size:
             return np.full(self.run.step.shape, np.nan)
@@ -204,8 +213,8 @@ class Signals:
     def lr(self) -> Float64s:
         """Learning rate of the main group at every step, float64 ``[steps]``.
 
-        That of the first group is recorded at every step. Of another one it is known at the
-        records; between them its ratio to that of the first one is taken to lie on a line.
+        The first group's is recorded at every step. Another group's is known at the records;
+        between them its ratio to the first one's is linearly interpolated.
         """
         first, run = self.column("lr"), self.run
         values, main = run.hyperparameters.get("lr"), run.main_group
@@ -225,11 +234,11 @@ class Signals:
         return found
 
     def lr_of(self, parameters: Indices, step: float) -> float:
-        """The learning rate of the group of most of some parameters at a step; NaN if unknown.
+        """The learning rate of the group with most of some parameters at a step; NaN if unknown.
 
         Args:
-            parameters: Their indices; for none it is that of the main group.
-            step: Or the last record before it.
+            parameters: Their indices; if empty, the main group is used.
+            step: At this step, or the last record before it.
         """
         groups = self.run.group_of[parameters]
         group = int(np.bincount(groups).argmax()) if groups.size else self.run.main_group
@@ -245,15 +254,15 @@ class Signals:
         return float(known.max()) if known.size else float("nan")
 
     def usual_lr(self, parameters: Indices, step: float) -> float:
-        """The learning rate that advice speaks of: the highest up to a step, or a warm-up's end.
+        """The learning rate that advice refers to: the highest up to a step, or a warm-up's end.
 
         Args:
-            parameters: Indices of what it is about; for none it is that of the main group.
-            step: Up to which.
+            parameters: Indices of the parameters concerned; if empty, the main group is used.
+            step: The step.
 
         Returns:
-            What somebody has chosen, and no value of a schedule on its way; NaN where that is not
-            known: without a learning rate above 0, and where a warm-up has not ended.
+            A value that the user has chosen, not an intermediate one of a schedule; NaN if unknown:
+            without a learning rate above 0, and if a warm-up has not ended.
         """
         if self.is_warming_up:
             return float("nan")
@@ -269,7 +278,7 @@ class Signals:
 
     @cached_property
     def warmup_end(self) -> float:
-        """The last step of a warm-up: up to where the learning rate rose, by steps or in stairs."""
+        """The last step of a warm-up, in which the learning rate rose, by steps or in stairs."""
         lr, step = self.lr, self.steps
         known = np.isfinite(lr)
         lr, step = lr[known], step[known]
@@ -280,15 +289,15 @@ class Signals:
 
     @cached_property
     def scheduled_lr(self) -> Float64s:
-        """The learning rate that the schedule of each group leads to, ``[groups]``; NaN if unknown.
+        """The learning rate that each group's schedule leads to, ``[groups]``; NaN if unknown.
 
         torch's schedulers write it into the group: max_lr, or else initial_lr.
         """
-        return np.array([_scheduled_lr(group) for group in self.run.groups])
+        return np.array([scheduled_lr(group) for group in self.run.groups])
 
     @cached_property
     def is_warming_up(self) -> bool:
-        """Whether the learning rate still rises at the last step."""
+        """Whether the learning rate is still rising at the last step."""
         return bool(self.warmup_end and self.warmup_end >= self.run.last_step)
 
     @cached_property
@@ -308,7 +317,7 @@ class Signals:
 
     @cached_property
     def uncorrected_alpha(self) -> float:
-        """Decay of a second moment whose bias is not corrected, as RMSprop's; NaN if it is."""
+        """Decay of a second moment without bias correction (RMSprop); NaN with correction."""
         alpha = self.hyperparameter_now("alpha")
         has_moment = any("exp_avg_sq_root" not in g.undefined for g in self.run.groups)
         corrected = not np.isnan(self.hyperparameter_now("beta2"))
@@ -318,7 +327,7 @@ class Signals:
     def gain_ratio(self) -> tuple[Float64s, Float64s]:
         """The gain ratio where it was recorded, each the median of the last windows, and the steps.
 
-        float64 ``[records with one]`` twice; as many as make a median are left out at the start.
+        float64 ``[records with one]`` twice; the first records, too few for a median, are left out.
         """
         values = self.column("gain_ratio")
         known = ~np.isnan(values)
@@ -330,14 +339,15 @@ class Signals:
 
     @cached_property
     def has_surrogate_loss(self) -> bool:
-        """Whether the only loss is one that is no measure of how far training has come."""
+        """Whether the only loss is one that does not measure the progress of training."""
         return not self.has_loss and SURROGATE_LOSS in self.run.every_step
 
     @property
     def given_loss(self) -> Float64s:
-        """The loss of every step, be it a surrogate, float64 ``[steps]``.
+        """The loss of every step, surrogate or not, float64 ``[steps]``.
 
-        Of two losses it is the one that measures, and the other one where that is infinite.
+        If there are two, it is the one that measures progress, and the other one where that is
+        infinite.
         """
         loss, other = self.column(LOSS), self.column(SURROGATE_LOSS)
         if self.has_surrogate_loss:
@@ -351,21 +361,21 @@ class Signals:
 
     @cached_property
     def first_loss(self) -> float:
-        """Median of the first losses; NaN without."""
+        """Median of the first losses; NaN without a loss."""
         loss = self.column("loss")
         first = loss[np.isfinite(loss)][: thresholds.FIRST_LOSSES]
         return float(np.median(first)) if first.size else float("nan")
 
     @cached_property
     def starting_loss(self) -> float:
-        """The loss before training; NaN if the run was resumed, or none was recorded."""
+        """The loss before training; NaN if the run was resumed, or no loss was recorded."""
         return float("nan") if self.run.first_step > thresholds.FIRST_STEP else self.first_loss
 
     @cached_property
     def loss_is_measure(self) -> bool:
-        """Whether how high a loss is says how far training has come.
+        """Whether the height of the loss shows the progress of training.
 
-        That of reinforcement learning begins near 0 and changes its sign.
+        In reinforcement learning it starts near 0 and changes its sign.
         """
         loss = self.column("loss")
         least = float(loss[np.isfinite(loss)].min(initial=np.inf))
@@ -381,14 +391,3 @@ class Signals:
     def smooth_loss(self) -> Float64s:
         """Moving average of the loss, float64 ``[steps]``; NaN before the first."""
         return moving_average(self.column("loss"), thresholds.LOSS_AVERAGE_STEPS)
-
-
-def _scheduled_lr(group: Group) -> float:
-    peak, initial = group.options.get("max_lr"), group.options.get("initial_lr")
-    if isinstance(peak, int | float):
-        return float(peak)
-    if not isinstance(initial, int | float):
-        return float("nan")
-    # Vaswani et al. 2017 give Adam a learning rate of 1, which the schedule is a factor of.
-    is_adaptive = "exp_avg_sq_root" not in group.undefined
-    return float("nan") if is_adaptive and initial > LARGEST_ADAPTIVE_LR else float(initial)

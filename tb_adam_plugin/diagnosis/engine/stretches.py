@@ -1,4 +1,4 @@
-"""Where a condition holds for long enough, in stretches of points: windows of records, or steps."""
+"""Finds where a condition holds for long enough, in stretches of windows of records, or steps."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .worst import worst_point
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Neighbouring points at which a condition holds.
+    """Consecutive points at which a condition holds.
 
     Attributes:
         first: Index of its first point.
         last: Index of its last point.
         worst: Index of its worst point.
         columns: Columns in which it holds, ``[n]``; empty for the run as a whole.
-        value: At the worst point.
-        points: At how many points it holds.
+        value: Value at the worst point.
+        points: Number of points at which it holds.
     """
 
     first: int
@@ -42,9 +42,9 @@ def find_stretches(
 
     Args:
         condition: Where it holds.
-        persistence: For how long it must, in each column by itself.
-        gap: Stretches that are at most so many steps apart are one.
-        most: If there are more stretches, they are one.
+        persistence: How long it must hold, in each column separately.
+        gap: Stretches that are at most this many steps apart are merged.
+        most: If there are more stretches, they are merged into one.
     """
     single = condition.holds.ndim == 1
     holds = condition.holds[:, None] if single else condition.holds
@@ -83,9 +83,9 @@ def find_stretches(
 
 
 def course_of(condition: Condition, stretch: Stretch) -> Float64s:
-    """Return what was compared along a stretch, float64 ``[n, 2]``: steps, and the worst values.
+    """Return the compared values along a stretch, float64 ``[n, 2]``: steps, and the worst values.
 
-    Of a long one some points, the worst among them; without those at which it is not known.
+    For a long one, some points including the worst; without points whose value is unknown.
     """
     few = np.linspace(stretch.first, stretch.last, thresholds.MOST_POINTS_SHOWN).astype(np.intp)
     points = np.union1d(few, stretch.worst)
@@ -103,7 +103,7 @@ def lasting(condition: Condition, persistence: Persistence) -> Flags:
     """At which points a condition holds as part of a stretch that is long enough.
 
     Returns:
-        bool, of the shape of ``condition.holds``.
+        bool, same shape as ``condition.holds``.
     """
     single = condition.holds.ndim == 1
     holds = condition.holds[:, None] if single else condition.holds
@@ -122,16 +122,15 @@ def _lasting_points(
 
 
 def _lasting_windows(holds: Flags, known: Flags, step: Float64s, persistence: Persistence) -> Flags:
-    """Which records lie in windows that hold, so many in a row.
+    """Which records are in enough consecutive windows that hold.
 
-    A window holds if most of its records do, of those of which anything is known; where it is as
-    many as not, the last of them decides.
+    A window holds if most of its known records do; in a tie, the last of them decides.
 
     Args:
         holds: bool ``[records, columns]``.
-        known: Whether anything is known of it, bool ``[records, columns]``.
+        known: Whether the value is known, bool ``[records, columns]``.
         step: float64 ``[records]``, ascending.
-        persistence: How many windows, and how many steps.
+        persistence: Number of windows, and number of steps.
 
     Returns:
         bool ``[records, columns]``.
@@ -139,7 +138,7 @@ def _lasting_windows(holds: Flags, known: Flags, step: Float64s, persistence: Pe
     if persistence.points <= 1:
         return holds
     window = window_of(step)
-    if not window.size or window[-1] == window.size - 1:  # each record is one
+    if not window.size or window[-1] == window.size - 1:  # each record is a window
         return _lasting(holds, step, step, persistence)
     first = np.flatnonzero(np.diff(window, prepend=-1))
     last = np.append(first[1:], window.size) - 1
@@ -156,8 +155,8 @@ def _lasting(holds: Flags, first: Float64s, last: Float64s, persistence: Persist
     Args:
         holds: bool ``[points, columns]``.
         first: The first step of each point, float64 ``[points]``.
-        last: The last step of each.
-        persistence: How many points, and how many steps.
+        last: The last step of each point.
+        persistence: Number of points, and number of steps.
 
     Returns:
         bool ``[points, columns]``.
@@ -177,10 +176,10 @@ def _lasting(holds: Flags, first: Float64s, last: Float64s, persistence: Persist
 
 
 def in_a_row(holds: Flags, points: int) -> Flags:
-    """Which flags belong to so many in a row: morphological opening along the first axis."""
+    """Flags in runs of at least ``points``: morphological opening along the first axis."""
     if points > len(holds):
         return np.zeros(holds.shape, bool)
-    ends, length = holds, 1  # ends of runs of so many points
+    ends, length = holds, 1  # ends of runs of this many points
     while length < points:
         shift = min(length, points - length)
         ends = ends.copy()

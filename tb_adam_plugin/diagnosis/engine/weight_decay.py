@@ -1,4 +1,4 @@
-"""What weight decay takes of a weight."""
+"""How much weight decay removes from a weight."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from tb_adam_plugin.arrays import Float64s
 
 from .signals import Signals
 
-# lr · weight_decay, of which each step takes so much of a weight: weights forget within the inverse
-# of it, 400 steps. Published: from 1,100 (vision transformers, lr 3e-3 · 0.3) to 100,000. 330, of a
-# language model with 30 times its decay, cost 0.09 nats.
+# lr · weight_decay, the share of a weight that each step removes: weights forget within its
+# inverse, 400 steps. Published: from 1,100 (vision transformers, lr 3e-3 · 0.3) to 100,000. 330,
+# for a language model with 30 times its decay, cost 0.09 nats.
 TAKEN_AT_A_STEP = 1 / 400
-# What is advised is the usual decay, within these factors of the present one.
+# Advice is the usual decay, within these factors of the current one.
 USUAL_DECAY = 0.1
 LEAST_FACTOR, MOST_FACTOR = 10.0, 5e3
 
 
 def usual_instead_of(decay: float) -> float:
-    """Return the usual weight decay, or what is nearest to it within the factors to try."""
+    """Return the usual weight decay, or the closest value within the factors to try."""
     return max(min(USUAL_DECAY, decay / LEAST_FACTOR), decay / MOST_FACTOR)
 
 
 def decays_apart(signals: Signals, group: int) -> bool:
-    """Whether the weight decay of a group does not pass through the gradient."""
+    """Whether a group's weight decay does not pass through the gradient."""
     of = signals.run.groups[group]
     return bool(of.options.get("decoupled_weight_decay")) or "AdamW" in of.optimizer
 
 
 def taken_at_a_step(signals: Signals) -> Float64s:
-    """Lr · weight_decay, float64 ``[records, groups]``; NaN where decay is not decoupled."""
+    """Lr · weight_decay, float64 ``[records, groups]``; NaN if decay is not decoupled."""
     run = signals.run
     lr, decay = run.hyperparameters.get("lr"), run.hyperparameters.get("weight_decay")
     if lr is None or decay is None or lr.shape != decay.shape:
@@ -41,7 +41,7 @@ def taken_at_a_step(signals: Signals) -> Float64s:
 def taken_so_far(signals: Signals) -> Float64s:
     """Σ lr · weight_decay up to each record, float64 ``[records, groups]``.
 
-    Infinity where decay passes through the moments, which make a full step of it.
+    Infinity if decay passes through the moments, which normalize it to a full step.
     """
     run = signals.run
     lr, decay = run.hyperparameters.get("lr"), run.hyperparameters.get("weight_decay")

@@ -1,8 +1,7 @@
-"""Windows of a few steps: what is counted where records in a row are.
+"""Windows of a few steps: the unit in which consecutive records are counted.
 
-A run of which every step is recorded and the same one of which every fifth is are to be judged
-alike. So records within :data:`.thresholds.WINDOW_STEPS` count as one; where they are further
-apart, each is a window of its own.
+A run must be judged the same whether every step or every fifth step is recorded. So records within
+:data:`.thresholds.WINDOW_STEPS` count as one; if they are further apart, each is a separate window.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from . import thresholds
 
 
 def window_of(step: Float64s) -> Indices:
-    """The window of each record, ``[records]``: counted from 0, without those that have none."""
+    """The window of each record, ``[records]``: counted from 0, skipping empty windows."""
     numbers = np.ceil(step / thresholds.WINDOW_STEPS)
     return np.cumsum(np.diff(numbers, prepend=numbers[:1]) != 0)
 
 
 def count_windows(step: Float64s, chosen: Flags) -> int:
-    """How many windows have one of some records.
+    """Number of windows that contain one of some records.
 
     Args:
         step: float64 ``[records]``, ascending.

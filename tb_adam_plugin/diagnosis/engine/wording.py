@@ -1,4 +1,4 @@
-"""Numbers and names as sentences need them."""
+"""Numbers and names formatted for sentences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_PATTERNS = 3
 
 Thing = Literal["record", "step", "gradient norm", "gain ratio"]
 
-# Of each thing how one is said, and how several are.
+# For each thing, its singular and its plural.
 _COUNTED: Mapping[Thing, tuple[Callable[[], Sentence], Callable[[str], Sentence]]] = {
     "record": (lambda: say("1 record"), lambda count: say("{count} records", count=count)),
     "step": (lambda: say("1 step"), lambda count: say("{count} steps", count=count)),
@@ -30,7 +30,7 @@ _COUNTED: Mapping[Thing, tuple[Callable[[], Sentence], Callable[[str], Sentence]
 
 
 def number(value: float) -> str:
-    """A number with two digits that count: ``0.08``, ``3e-4``."""
+    """A number with two significant digits: ``0.08``, ``3e-4``."""
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "∞" if value > 0 else "-∞"
     if value != 0 and not 1e-2 <= abs(value) < 1e4:
@@ -41,7 +41,7 @@ def number(value: float) -> str:
 
 
 def decay(value: float) -> str:
-    """A decay rate, in which the digits after the nines are what counts: ``0.999``."""
+    """A decay rate, for which the digits after the nines matter: ``0.999``."""
     return f"{value + 0.0:.6g}"
 
 
@@ -52,12 +52,12 @@ def percent(share: float) -> str:
 
 
 def one_digit(value: float) -> float:
-    """A hyperparameter as one would write it: one digit that counts."""
+    """A hyperparameter as people write it: one significant digit."""
     return float(f"{value:.0e}") if value > 0 and math.isfinite(value) else value
 
 
 def try_lr(wanted: float, lr: float, ratio: float) -> Sentence:
-    """Advise another learning rate, and say what becomes of the update-to-weight ratio."""
+    """Advise another learning rate, and predict the update-to-weight ratio."""
     return say(
         "Try lr {wanted} instead of {lr}: update-to-weight ratio {ratio} → about {then}.",
         wanted=number(wanted),
@@ -68,7 +68,7 @@ def try_lr(wanted: float, lr: float, ratio: float) -> Sentence:
 
 
 def decade_below(value: float) -> float:
-    """The power of ten at or below a positive number, or hardly above it."""
+    """The power of ten at or below a positive number, or barely above it."""
     return float(f"1e{math.floor(math.log10(value) + 0.05)}")
 
 
@@ -78,17 +78,17 @@ def step(value: float) -> str:
 
 
 def counted(number: int, thing: Thing) -> Sentence:
-    """So many of a thing, as "1 record" or "9 records"."""
+    """A number of things, such as "1 record" or "9 records"."""
     one, several = _COUNTED[thing]
     return one() if number == 1 else several(f"{number:,}")
 
 
 def named(names: Sequence[str], among: Collection[str] = ()) -> Sentence:
-    """Names in few words: those that differ in numbers only are one.
+    """Names in a few words: names that only differ in numbers are combined.
 
     Args:
-        names: To be named, at least one.
-        among: All names there are; where every one of a pattern is named, that is said.
+        names: The names, at least one.
+        among: All existing names; if all of a pattern are included, the text says so.
     """
     groups: dict[str, list[str]] = {}
     for name in names:
@@ -112,14 +112,14 @@ def named(names: Sequence[str], among: Collection[str] = ()) -> Sentence:
 
 
 def listed(texts: Sequence[str]) -> Sentence:
-    """Texts in a row, as "a, b and c"; at least one."""
+    """Join texts as in "a, b and c"; at least one."""
     if len(texts) == 1:
         return joined(texts)
     return say("{names} and {last}", names=joined(texts[:-1], ", "), last=texts[-1])
 
 
 def _group(pattern: str, members: Sequence[str], *, whole: bool) -> str:
-    """Names of one pattern: the name where there is one, else how many."""
+    """Names of one pattern: the name if there is only one, else their number."""
     if len(members) == 1:
         return members[0]
     if whole:

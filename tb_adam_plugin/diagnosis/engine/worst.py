@@ -1,8 +1,8 @@
-"""What is worst: the point that a finding tells of, and the value of several groups at a record.
+"""The worst value: the point that a finding reports, and the worst of several groups.
 
-A finding compares with a threshold, so that only points that hold are looked at, and a number says
-more in a sentence than infinity. A cell of the tab's heat map stands for what was logged in a few
-steps, healthy or not, and shows first of all what is no number:
+A finding compares with a threshold, so it only considers points that hold, and prefers a number to
+infinity, because it says more in a sentence. A cell of the tab's heat map represents everything
+logged in a few steps, healthy or not, and shows non-finite values first:
 :func:`tb_adam_plugin.reading.thinning.worst_of_columns`.
 """
 
@@ -19,23 +19,25 @@ def worst_point(
     """Return where a value is worst among the points that hold, the first of several.
 
     Args:
-        holds: bool, of the shape of ``value``; somewhere True.
-        value: What is compared. Where there is a number, it says more than infinity or NaN;
-            otherwise what is no number is worst.
-        lowest_is_worst: Whether small values are.
+        holds: bool, same shape as ``value``; True somewhere.
+        value: The compared value. If there is a finite one, it takes precedence over infinity and
+            NaN.
+        lowest_is_worst: Whether small values are the worst.
 
     Returns:
         An index for each axis.
     """
-    badness = -value if lowest_is_worst else value
-    badness = np.where(np.isnan(badness), np.inf, badness)
-    finite = holds & np.isfinite(value)
-    worst = np.where(finite if finite.any() else holds, badness, -np.inf)
-    return tuple(int(i) for i in np.unravel_index(int(np.argmax(worst)), worst.shape))
+    at = np.flatnonzero(holds)
+    badness = -value[holds] if lowest_is_worst else value[holds]
+    finite = np.isfinite(badness)
+    if finite.any():
+        at, badness = at[finite], badness[finite]
+    worst = at[np.argmax(np.where(np.isnan(badness), np.inf, badness))]
+    return tuple(int(i) for i in np.unravel_index(worst, holds.shape))
 
 
 def worst_of_row(values: Float64s | Float32s) -> Float64s:
-    """The largest value of each row that is known, float64 ``[rows]``; NaN where none is.
+    """The largest known value of each row, float64 ``[rows]``; NaN if there is none.
 
     Args:
         values: ``[rows, columns]``.

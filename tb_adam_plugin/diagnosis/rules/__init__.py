@@ -1,1 +1,1 @@
-"""One question a file; :mod:`.registry` lists the rules in order of precedence."""
+"""One question per file; :mod:`.registry` lists the rules in order of precedence."""

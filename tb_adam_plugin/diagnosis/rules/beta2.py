@@ -19,15 +19,15 @@ from ..engine.wording import decay, number, percent
 # Change of log √v̂ from step to step. Healthy: up to 0.07; β2 = 0.5 and less: 0.33 and more.
 MOST_FLICKER = 0.2
 FLICKER_POINTS = 5
-# A higher beta2 does not flicker by itself: there something else is wrong.
+# A higher beta2 does not flicker by itself: something else is wrong.
 TOO_LOW_AT_MOST = 0.9
-# Gradient against √v̂ before the step: v remembers gradients that are long gone.
+# Gradient relative to √v̂ before the step: v remembers gradients that are long gone.
 STALE_SURPRISE = 0.1
 STALE_POINTS = 5
-# What v remembers most of is a burst where its norm is so many times the median of the first steps,
-# or of the BEFORE_STEPS before it. The norm has fallen where that of the last of them is below this
-# share of it: falling from the start of training, it is no burst that v remembers. One at the start
-# ends at once: norms fall to this part from a median of CLIFF_STEPS to the next. First descents: to
+# A burst is a norm that is this many times the median of the first steps, or of the BEFORE_STEPS
+# before it. What v mostly remembers is not a burst, but the normal descent from the start of
+# training, if the last of those norms is below the second share of it. A burst at the start ends at
+# once: norms fall to the third share from one median of CLIFF_STEPS to the next. First descents: to
 # a third; bursts of ten steps at the start: to a tenth and less.
 BURST = 3.0
 BEFORE_STEPS = 10
@@ -68,7 +68,7 @@ def _beta2_message(e: Evidence) -> str:
 def _beta2_too_low(signals: Signals) -> Condition:
     beta2 = signals.hyperparameter_now("beta2")
     high = beta2 > TOO_LOW_AT_MOST
-    # It may not be long before the loss is infinite, and a low beta2 is soon an average.
+    # The loss may soon be infinite, and a low beta2 quickly forms an average.
     return median_beyond(
         signals,
         "second_moment_flicker",
@@ -105,7 +105,7 @@ BETA2_TOO_LOW = Rule(
         "stale_second_moment",
         "gradient_scale",
         "bimodal_update",
-        # √v̂ of elements without a gradient now and then is soon below eps.
+        # √v̂ of elements with occasional gradients soon falls below eps.
         "eps_dominates",
         "eps_influences",
     ),
@@ -129,10 +129,10 @@ def _stale(signals: Signals) -> Condition:
 
 
 def _fell_from_the_start(signals: Signals) -> Float64s:
-    """Steps at which the gradient norm has fallen to what it is without a burst on the way.
+    """Steps at which the gradient norm has fallen to its current value without a burst on the way.
 
     Returns:
-        float64 ``[steps]``: 1 there, 0 elsewhere, and where norms or the start are not known.
+        float64 ``[steps]``: 1 there, 0 elsewhere, and if norms or the start are unknown.
     """
     found = np.zeros(signals.steps.shape)
     known = np.flatnonzero(np.isfinite(signals.norm_before_clip) & (signals.norm_before_clip > 0))
@@ -142,7 +142,7 @@ def _fell_from_the_start(signals: Signals) -> Float64s:
     beta2 = signals.hyperparameter_now("beta2")
     fades = -0.5 * np.log(beta2) if 0 < beta2 < 1 else 0.0
     remembered = np.log(norm) + fades * step
-    # Of each step the one whose norm v remembers most of.
+    # For each step, the step whose norm v mostly remembers.
     peak = np.maximum.accumulate(
         np.where(remembered == np.maximum.accumulate(remembered), np.arange(norm.size), 0)
     )
@@ -153,7 +153,7 @@ def _fell_from_the_start(signals: Signals) -> Float64s:
 
 
 def _are_bursts(norm: Float64s) -> Flags:
-    """Which of some norms are far larger than those before them, or the first ones."""
+    """Which norms are far larger than those before them, or than the first ones."""
     padded = np.concatenate([np.full(BEFORE_STEPS, np.nan), norm])
     usual = median(np.lib.stride_tricks.sliding_window_view(padded, BEFORE_STEPS)[:-1])
     usual[BEFORE_STEPS:] = np.minimum(usual[BEFORE_STEPS:], np.median(norm[:BEFORE_STEPS]))
@@ -162,7 +162,7 @@ def _are_bursts(norm: Float64s) -> Flags:
 
 
 def _end_at_once(norm: Float64s) -> Flags:
-    """After which of some norms those that follow are far smaller."""
+    """Which norms are followed by far smaller ones."""
     padded = np.concatenate([np.full(CLIFF_STEPS - 1, np.nan), norm, np.full(CLIFF_STEPS, np.nan)])
     medians = median(np.lib.stride_tricks.sliding_window_view(padded, CLIFF_STEPS))
     fall: Flags = medians[CLIFF_STEPS:] < CLIFF * medians[:-CLIFF_STEPS]

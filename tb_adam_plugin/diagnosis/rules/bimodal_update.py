@@ -1,4 +1,4 @@
-"""Are all updates of one size?"""
+"""Do all updates have the same size?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..engine.wording import decay, percent
 
 # Share of the elements with |m̂/(√v̂+ε)| near 1, median of the matrices. Usual: below 0.08.
 BIMODAL_SHARE = 0.3
-# Below it an update is nearly m / |g|: of gradients without any direction in common 0.17 of the
+# Below it, an update is nearly m / |g|: for gradients without any common direction, 0.17 of the
 # elements are near 1 at beta2 = 0.5 without a first moment, 0.27 at 0.3, and all of them at 0.
 LEAST_BETA2 = 0.5
 BIMODAL_POINTS = 8
@@ -45,7 +45,7 @@ def _message(e: Evidence) -> str:
 
 BIMODAL_UPDATE = Rule(
     id="bimodal_update",
-    title="Updates are of one size",
+    title="All updates have the same size",
     needs=("update_bimodality",),
     condition=_bimodal,
     persistence=Persistence(BIMODAL_POINTS),

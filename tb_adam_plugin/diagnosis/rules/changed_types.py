@@ -13,7 +13,7 @@ from ..engine.wording import named, step
 
 
 def _type_changes(signals: Signals) -> list[tuple[float, str, Indices]]:
-    """Steps at which a stored type changed, what changed, and of which parameters."""
+    """Steps at which a stored type changed, what changed, and for which parameters."""
     run = signals.run
     place = {name: i for i, name in enumerate(run.names)}
     changes = []

@@ -1,4 +1,4 @@
-"""Were gradients clipped while they were still multiplied by the loss scale?"""
+"""Were gradients clipped while still multiplied by the loss scale?"""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from ..engine.signals import Signals
 from ..engine.stretches import in_a_row
 from ..engine.wording import counted, number
 
-# At so many known norms in a row the norm is that of a clipped gradient over the loss scale.
+# Number of consecutive known norms that match a clipped gradient divided by the loss scale.
 CLIPPED_STEPS = 20
-# Loss scales of a GradScaler are powers of two: 65,536 at first, and what halving and doubling make
-# of it. A max_norm is a number that people choose.
+# Loss scales of a GradScaler are powers of two: initially 65,536, then halved and doubled. A
+# max_norm is a number that people choose.
 EXPONENTS = np.arange(8, 25)
 FIRST_EXPONENT = 16
 MANTISSAS = np.array([1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9])
 MAX_NORMS = (0.01, 1000.0)
-# So close a norm comes to it. A max_norm below this is next to never meant; and where a scaler is
+# Relative tolerance of the norm. A max_norm below this is very rarely intended; and if a scaler is
 # in use, it multiplies the gradient by no more than that between backward and step.
 CLOSE = 1e-4
 LEAST_MAX_NORM = 2.0**-8
 
 
 def _max_norms(norm: Float64s) -> Float64s:
-    """The max_norm that a norm may be, for each loss scale, float64 ``[norms, scales]``; or NaN."""
+    """The possible max_norm of a norm, for each loss scale, float64 ``[norms, scales]``; or NaN."""
     found = norm[:, None] * 2.0**EXPONENTS
     decade = 10 ** np.floor(np.log10(np.maximum(found, 1e-30)) + CLOSE)
     nearest = np.abs(found[..., None] / decade[..., None] / MANTISSAS - 1).min(axis=-1)
@@ -48,30 +48,30 @@ def _clipped(signals: Signals) -> Condition | str:
     holds: Flags = np.zeros(norm.shape, bool)
     if small.any() and _rescaling(signals) < LEAST_MAX_NORM:
         fits = small & _stays(norm[known])
-        # Every norm, once: there are few where each is clipped.
+        # Each distinct norm once: there are few if all are clipped.
         values, place = np.unique(norm[known][fits].astype(np.float32), return_inverse=True)
         max_norms = _max_norms(values.astype(np.float64))
         likely: Flags = np.asarray(np.isfinite(max_norms).any(axis=1))
         fits[fits] = likely[place]
         holds[known] = in_a_row(fits[:, None], CLIPPED_STEPS)[:, 0]
-    return at_every_step(signals, norm, holds, LEAST_MAX_NORM, below=True)
+    return at_every_step(signals, norm, holds, LEAST_MAX_NORM, below=True, compared="gradient_norm")
 
 
 def _stays(norm: Float64s) -> Flags:
-    """Where a norm is that before, or a power of two of it."""
+    """Where a norm equals the previous one, or a power of two of it."""
     doublings = np.log2(norm[1:] / norm[:-1])
     same = np.abs(doublings - np.round(doublings)) < CLOSE
     return np.append(same[:1], same)
 
 
 def _rescaling(signals: Signals) -> float:
-    """What gradients were multiplied by between backward and step; 0 where that is not known."""
+    """Factor applied to gradients between backward and step; 0 if unknown."""
     factor = median_of_all(signals.column("gradient_rescaling"))
     return factor if np.isfinite(factor) else 0.0
 
 
 def _max_norm_and_scale(e: Evidence) -> tuple[float, float]:
-    """The likeliest of them: the loss scale that was recorded or the first one, a max_norm of 1."""
+    """The most likely ones: the recorded or the initial loss scale, and a max_norm of 1."""
     recorded = e.signals.column("loss_scale")[e.at_worst]
     scale = recorded[0] if recorded.size and recorded[0] > 0 else 2.0**FIRST_EXPONENT
     away = np.abs(EXPONENTS - np.log2(scale))
@@ -84,7 +84,7 @@ def _max_norm_and_scale(e: Evidence) -> tuple[float, float]:
 
 
 def _severity(e: Evidence) -> Severity:
-    """An error where steps are as long as gradients are."""
+    """An error if the step length is proportional to the gradients."""
     signals = e.signals
     if not _rescaling(signals) > 0:
         return "info"
@@ -97,9 +97,9 @@ def _message(e: Evidence) -> str:
     max_norm, scale = _max_norm_and_scale(e)
     return say(
         "The gradient norm is {norm} step after step: {max_norm} over the loss scale {scale}. "
-        "Gradients are clipped to max_norm {max_norm} while they are still multiplied by the loss "
-        "scale, and divided by it afterwards. What is left is next to nothing for SGD, and small "
-        "beside eps for Adam.",
+        "Gradients are clipped to max_norm {max_norm} while they are still multiplied by the "
+        "loss scale, and divided by it afterwards. The result is next to nothing for SGD, and "
+        "small compared with eps for Adam.",
         norm=number(e.value),
         max_norm=number(max_norm),
         scale=f"{scale:,.0f}",

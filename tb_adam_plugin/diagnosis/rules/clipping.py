@@ -9,21 +9,22 @@ from tb_adam_plugin.languages.sentences import joined, say
 
 from ..engine.blowup import blew_up_at
 from ..engine.conditions import at_every_step, too_few_steps
+from ..engine.moments import alive_share
 from ..engine.over_time import median_of_all
 from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import Signals
 from ..engine.stretches import in_a_row
 from ..engine.wording import number, one_digit
 
-# Share of the last steps that were clipped, and the median factor that clipping applied.
+# Share of clipped steps among the last ones, and the median factor that clipping applied.
 CLIP_WINDOW = 50
 CLIPPED_SHARE = 0.95
 MOST_COEFFICIENT = 0.1
 CLIP_POINTS = 20
-# Median share of elements in which eps is felt: below it an optimizer that divides by √v̂ does not
-# mind the scale of the gradients.
+# Median share of elements in which eps is noticeable: below it, an optimizer that divides by √v̂ is
+# insensitive to the scale of the gradients.
 EPS_FELT = 0.2
-# Gradient norms of so many steps that differ by less than this share are one norm.
+# Gradient norms in a window that differ by less than this share are constant.
 CONSTANT_SPREAD = 1e-3
 
 
@@ -44,7 +45,7 @@ def _clip_always(signals: Signals) -> Condition | str:
 
 
 def _in_windows(ends: Flags, window: int) -> Flags:
-    """Which steps are in windows of so many steps whose last one is marked, enough in a row."""
+    """Which steps are in windows whose last step is marked, with enough consecutive ones."""
     kept = in_a_row(ends, CLIP_POINTS)
     begun = np.cumsum(np.append(kept[window - 1 :], np.zeros(window - 1, bool)))
     before = np.append(np.zeros(window, begun.dtype), begun[:-window])
@@ -54,7 +55,7 @@ def _in_windows(ends: Flags, window: int) -> Flags:
 
 def _clip_advice(e: Evidence) -> str:
     if _clip_severity(e) == "info":
-        return say("Adam and its kin do not mind, as long as eps is small beside √v̂.")
+        return say("Adam and its variants do not mind while eps is small compared with √v̂.")
     norm, after = e.signals.norm_before_clip, e.signals.column("gradient_norm")
     clipped = after[e.at_worst]
     usual = norm[np.isfinite(norm) & (e.signals.steps < blew_up_at(e.signals))]
@@ -68,14 +69,14 @@ def _clip_advice(e: Evidence) -> str:
 
 
 def _clip_severity(e: Evidence) -> Severity:
-    """A question where nothing but eps knows the scale of the gradients, and that is small."""
+    """A question if only eps depends on the scale of the gradients, and is small."""
     signals = e.signals
     if "Lion" in signals.run.groups[signals.run.main_group].optimizer:
-        return "info"  # whose steps are signs
+        return "info"  # its steps are signs
     if not signals.is_known("epsilon_10_fraction"):
         return "warning"
     last = signals.run.step > signals.settled
-    felt = median_of_all(signals.alive_share("epsilon_10_fraction")[last])
+    felt = median_of_all(alive_share(signals, "epsilon_10_fraction")[last])
     return "info" if felt < EPS_FELT else "warning"
 
 
@@ -102,17 +103,17 @@ CLIP_ALWAYS = Rule(
 
 def _clip_constant(signals: Signals) -> Condition | str | None:
     if np.isfinite(signals.column("gradient_norm_before_clip")).any():
-        return None  # there is no question
-    # Of one parameter it is known what backward left and what the step used.
+        return None  # no question to ask
+    # For one parameter, both the gradient that backward left and the one the step used are known.
     if median_of_all(signals.column("gradient_rescaling")) >= MOST_COEFFICIENT:
-        return None  # clipped by a little, as language models are
+        return None  # clipped slightly, as is usual for language models
     norm = signals.column("gradient_norm")
     window = CLIP_WINDOW
     if norm.size < window + CLIP_POINTS - 1:
         return too_few_steps(signals, window + CLIP_POINTS - 1)
     spread = CONSTANT_SPREAD
     changes = np.cumsum(np.append(0, ~(np.abs(np.diff(norm)) < spread * norm[1:])))
-    # Only where no step differs from the one before is the whole window looked at.
+    # The whole window is only checked where no step differs from the previous one.
     ends = np.flatnonzero(changes[window - 1 :] == changes[: norm.size - window + 1])
     views = np.lib.stride_tricks.sliding_window_view(norm, window)[ends]
     high, low = views.max(axis=1), views.min(axis=1)

@@ -17,17 +17,17 @@ from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import Signals
 from ..engine.wording import named, number, one_digit, percent, step
 
-# Share of rows without any gradient, and the margin for layers of few rows, over √rows: one and a
+# Share of rows without any gradient, and the margin for layers with few rows, over √rows: one and a
 # half standard deviations of a share. Healthy networks with ReLU: up to 0.5 of 48, and 8 of 12.
 DEAD_FRACTION = 0.55
 NARROW_MARGIN = 0.75
 DEAD_POINTS = 8
-# An alarm. Healthy: up to 0.81, without harm, as networks of three quarters of dead units train.
+# An alarm. Healthy: up to 0.81, harmless, because networks with three quarters of dead units train.
 ALARM_FRACTION = 0.9
 ALL_DEAD = 0.999
-# Where it was not recorded which rows they are: between the tenth and the ninetieth percentile of
-# the records of a stretch the share changes by no more where units are dead. A batch of one sample
-# leaves other units idle at each step: 0.13.
+# If the identity of the rows was not recorded: for dead units, the share changes by no more than
+# this between the tenth and the ninetieth percentile of a stretch's records. A batch of one sample
+# leaves different units idle at each step: 0.13.
 STEADY = 0.1
 
 
@@ -38,20 +38,20 @@ def _dead_units(signals: Signals) -> Condition | None:
         units = [i for i in signals.run.weights if not is_gates(signals.run.parameters[i])]
         parameters = np.array(units, np.intp)
     else:
-        # One element of a bias is one unit.
+        # Each element of a bias is one unit.
         parameters = _biases(signals)
     rows = np.array([signals.run.parameters[i].shape[0] for i in parameters])
     most = DEAD_FRACTION + NARROW_MARGIN / np.sqrt(rows)
-    # No layer is so narrow that all of its units may be dead.
+    # Even in the narrowest layer, this share of dead units is an alarm.
     limits = np.minimum(most, ALL_DEAD).astype(np.float32)
     found = each_beyond(signals, name, DEAD_FRACTION, parameters, limits, signals.settled)
     if found is None or not found.holds.any():
         return found
     chosen = np.asarray(found.parameters)
     holds = found.holds & ~_cut_off(signals, chosen)
-    if name == "dead_row_fraction":  # the same rows, and not others at each step
+    if name == "dead_row_fraction":  # the same rows, not different ones at each step
         holds &= same_rows(signals, chosen, limits[np.searchsorted(parameters, chosen)])
-        # Of experts, and of what may be a codebook, another rule asks.
+        # Another rule covers experts, and possible codebooks.
         of_chosen = [signals.run.parameters[i] for i in chosen]
         are_units = np.array([not is_stack(p) and not may_be_table(p) for p in of_chosen])
         holds &= are_units | ~knows_rows(signals, chosen)
@@ -59,26 +59,28 @@ def _dead_units(signals: Signals) -> Condition | None:
 
 
 def _cut_off(signals: Signals, parameters: Indices) -> Flags:
-    """Where no gradient comes to a parameter from outside, bool ``[records, parameters]``.
+    """Where no gradient reaches a parameter from outside, bool ``[records, parameters]``.
 
-    Units of a layer that are all dead leave the weight after it without a gradient, too, because
-    they put out 0, but not its bias. Where the last weight without any gradient has a bias without
-    one, the backward pass ends there: what comes before is frozen, or detached.
+    If all units of a layer are dead, the weight after it has no gradient either, because they
+    output 0, but its bias has one. If the last weight without any gradient has a bias without one,
+    the backward pass ends there: everything before it is frozen, or detached.
     """
     run = signals.run
-    nothing = signals.statistic("zero_gradient_fraction") == 1
+    nothing = signals.by_record(
+        "all zero", lambda part: signals.statistic("zero_gradient_fraction")[part] == 1
+    )
     without = nothing[:, run.weights]
     last = without.shape[1] - 1 - without[:, ::-1].argmax(axis=1)
     bias = _bias_after_each_weight(signals)[last]
     ends = without.any(axis=1) & (bias >= 0) & nothing[np.arange(len(nothing)), bias]
-    # Where everything is without a gradient another rule says so.
+    # If nothing has a gradient, another rule reports it.
     ends &= ~without.all(axis=1)
     cut: Flags = ends[:, None] & nothing[:, parameters]
     return cut
 
 
 def _bias_after_each_weight(signals: Signals) -> Indices:
-    """The first bias after each weight and before the next one, its own or a norm's; -1 without."""
+    """The first bias between each weight and the next, its own or a norm's; -1 if none."""
     biases, weights = _biases(signals), signals.run.weights
     following = np.append(weights[1:], len(signals.run.parameters))
     place = np.searchsorted(biases, weights)
@@ -93,16 +95,16 @@ def _biases(signals: Signals) -> Indices:
 
 
 def _share(signals: Signals) -> str:
-    """The statistic that says how many units have no gradient."""
+    """The statistic that shows how many units have no gradient."""
     return (
         "dead_row_fraction" if signals.is_known("dead_row_fraction") else "zero_gradient_fraction"
     )
 
 
 def _typical(e: Evidence) -> tuple[float, bool]:
-    """The median share of the worst parameter between first and last step, and if it is steady.
+    """The worst parameter's median share between first and last step, and whether it is steady.
 
-    Where it is known which rows they are, the share is that of the same ones.
+    If the identity of the rows is known, it is the share of the same rows.
     """
     same = _same(e)
     typical, steady = _of_worst(e)
@@ -110,16 +112,16 @@ def _typical(e: Evidence) -> tuple[float, bool]:
 
 
 def _same(e: Evidence) -> float:
-    """Share of the rows that never had a gradient meanwhile, of the worst; NaN if not recorded."""
+    """Share of the worst parameter's rows that never had a gradient; NaN if not recorded."""
     share = most_idle(e.signals, e.parameters, e.first_step, e.last_step)
     return float(np.fmax.reduce(share, initial=np.nan))
 
 
 def _of_worst(e: Evidence) -> tuple[float, bool]:
-    """The median share of the worst parameter from record to record, and if it is steady."""
+    """The worst parameter's median share over records, and whether it is steady."""
     step = e.signals.run.step
     inside = (step >= e.first_step) & (step <= e.last_step)
-    shares = e.signals.statistic(_share(e.signals))[inside][:, e.parameters].astype(np.float64)
+    shares = e.signals.values(_share(e.signals), e.parameters)[inside].astype(np.float64)
     shares[~np.isfinite(shares)] = np.nan
     shares = shares[:, ~np.isnan(shares).all(axis=0)]
     if not shares.size:
@@ -130,7 +132,7 @@ def _of_worst(e: Evidence) -> tuple[float, bool]:
 
 
 def _is_output(e: Evidence) -> bool:
-    """Whether it is about the last weight alone, whose rows are classes or tokens."""
+    """Whether only the last weight is concerned, whose rows are classes or tokens."""
     last = e.signals.run.weights[-1:]
     return bool(e.parameters.size and np.isin(e.parameters, last).all())
 
@@ -138,7 +140,7 @@ def _is_output(e: Evidence) -> bool:
 def _dead_units_severity(e: Evidence) -> Severity:
     parameters = e.signals.run.parameters
     if all(may_be_table(parameters[i]) for i in e.parameters):
-        return "info"  # whose rows have a gradient where they are looked up
+        return "info"  # its rows get a gradient when they are looked up
     typical, steady = _typical(e)
     if typical >= ALL_DEAD:
         return "error"

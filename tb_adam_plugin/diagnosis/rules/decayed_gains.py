@@ -15,16 +15,16 @@ from ..engine.signals import Signals
 from ..engine.weight_decay import decays_apart, taken_so_far
 from ..engine.wording import named, number, percent
 
-# Decay matters where it would have taken so large a share of a gain that had no gradient, and where
-# it is that much of the update. AdamW at its defaults, lr 1e-3 and weight_decay 0.01, decays every
-# gain by about 0.05 of the update. Of 802 healthy trainings 3 had the first.
+# Decay matters if it would have removed this share of a gain without gradient, and if it is that
+# much of the update. AdamW with its defaults, lr 1e-3 and weight_decay 0.01, decays every gain by
+# about 0.05 of the update. Of 802 healthy trainings, 3 had the first.
 TAKEN = 0.1
 OF_THE_UPDATE = 0.3
 POINTS = 5
 
 
 def _left_out(signals: Signals) -> bool:
-    """Whether some group of vectors is spared from decay: somebody has meant to spare them."""
+    """Whether some group of vectors is excluded from decay, i.e. deliberately."""
     run, decay = signals.run, signals.run.hyperparameters["weight_decay"]
     never = (decay == 0).any(axis=0) & ~(decay > 0).any(axis=0)
     for group in np.flatnonzero(never):
@@ -61,7 +61,9 @@ def _condition(signals: Signals) -> Condition | None:
     def blame(_: int) -> Indices:
         return gains
 
-    return Condition(run.step, holds, ratio, OF_THE_UPDATE, blame=blame)
+    return Condition(
+        run.step, holds, ratio, OF_THE_UPDATE, blame=blame, compared="weight_decay_ratio"
+    )
 
 
 def _message(e: Evidence) -> str:

@@ -1,4 +1,4 @@
-"""Is eps felt in the denominator?"""
+"""Is eps noticeable in the denominator?"""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import numpy as np
 from tb_adam_plugin.languages.sentences import joined, say
 
 from ..engine import thresholds
+from ..engine.moments import alive_share
 from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import decade_below, number, percent
 
-# No smaller ε than this is advised.
+# Smallest ε that is advised.
 LEAST_EPS = 1e-12
-# So many windows in a row have more than SHARE_BELOW_EPS of the elements near ε.
+# Number of consecutive windows with more than SHARE_BELOW_EPS of the elements near ε.
 EPS_POINTS = 5
-# Without bias correction v is too small at first: √v is 0.6 of what it will be after this share of
+# Without bias correction v is too small at first: √v is 0.6 of its later value after this share of
 # 1/(1 - alpha) steps.
 UNCORRECTED_SHARE = 0.5
 
@@ -24,7 +25,7 @@ def _eps_condition(signals: Signals, name: str) -> Condition | str:
     run = signals.run
     if all(run.optimizer_of(int(i)) == "Adadelta" for i in run.weights_or_matrices):
         return say("Adadelta adds eps under the root, where it sets the size of its first steps")
-    value, since = signals.alive_share(name), signals.settled
+    value, since = alive_share(signals, name), signals.settled
     if not np.isnan(signals.uncorrected_alpha):
         shortest = UNCORRECTED_SHARE / (1 - signals.uncorrected_alpha)
         since = max(since, shortest)
@@ -37,6 +38,7 @@ def _eps_condition(signals: Signals, name: str) -> Condition | str:
         blame=lambda record: run.weights_or_matrices[
             signals.statistic(name)[record, run.weights_or_matrices] > thresholds.SHARE_BELOW_EPS
         ],
+        compared=name,
     )
 
 
@@ -51,7 +53,7 @@ def _eps_advice(e: Evidence) -> str:
         return joined([say("Lower ε."), back])
     wanted = max(LEAST_EPS, decade_below(float(np.median(values)) / 100))
     root = number(float(np.median(values)))
-    if not wanted < eps:  # where it is not known, there is nothing to say that it would be lower
+    if not wanted < eps:  # if unknown, lower cannot be advised
         return joined(
             [say("√v̂ is about {root}: find out why gradients are so small.", root=root), back]
         )
@@ -90,14 +92,14 @@ EPS_DOMINATES = Rule(
 
 EPS_INFLUENCES = Rule(
     id="eps_influences",
-    title="eps is felt in the denominator",
+    title="eps noticeably shortens the steps",
     needs=("epsilon_10_fraction",),
     condition=lambda s: _eps_condition(s, "epsilon_10_fraction"),
     persistence=Persistence(EPS_POINTS),
     severity="warning",
     message=lambda e: say(
         "√v̂ is less than ten times eps in {share} of the elements: eps shortens their steps by "
-        "10 % and more.",
+        "10 % or more.",
         share=percent(e.value),
     ),
     advice=_eps_advice,

@@ -1,4 +1,4 @@
-"""Are gradients multiplied, as by a GradScaler?"""
+"""Are gradients multiplied by a factor, for example by a GradScaler?"""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ def _elasticity(signals: Signals) -> Float64s:
 
 
 def _share_left(signals: Signals) -> Float64s:
-    """√(loss / first loss), at most 1, float64 ``[records]``; 1 where that is not known.
+    """√(loss / first loss), at most 1, float64 ``[records]``; 1 if unknown.
 
-    Where a squared loss nears 0 its elasticity grows as the inverse of this, without any scaling.
+    As a squared loss approaches 0, its elasticity grows as the inverse of this, without any
+    scaling.
     """
     left = np.sqrt(np.abs(signals.at_records(signals.column("loss"))) / assumed_start(signals))
     return np.where(left < 1, left, 1.0)
@@ -43,7 +44,7 @@ def _share_left(signals: Signals) -> Float64s:
 
 def _gradient_scale(signals: Signals) -> Condition:
     value = _elasticity(signals) * _share_left(signals)
-    # Where the loss has blown up, gradients are large without being scaled.
+    # If the loss has blown up, gradients are large without being scaled.
     blown_up = signals.at_records(signals.smooth_loss) > signals.blowup_limit
     return Condition(
         signals.run.step,

@@ -1,4 +1,4 @@
-"""Is a gradient far larger than those before it, and did that do harm?"""
+"""Is a gradient far larger than those before it, and did it do harm?"""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from ..engine.saved_batches import nearest_saved
 from ..engine.signals import Signals
 from ..engine.wording import decay, named, number, one_digit, step
 
-# Gradient against √v̂ before the step, in any matrix. Healthy: up to 11; planted spikes: from 65.
+# Gradient relative to √v̂ before the step, in any matrix. Healthy: up to 11; planted spikes: from
+# 65.
 SURPRISE = 15.0
-# The median loss after a spike, without the first third of so many steps, against that of as many
-# before it: the spike did harm.
+# The spike did harm if the median loss in this many steps after it, without the first third of
+# them, is this many times that of as many steps before it.
 HARM_STEPS = 30.0
 HARM_FACTOR = 1.2
 HARM_MARGIN = 0.05
-# Where the median norm of the steps after is so many times that of those before, and the step
-# itself is no spike beside it, gradients have come to a new level.
+# Gradients have reached a new level if the median norm of the steps after is this many times that
+# of those before, and the step itself is not a spike relative to it.
 LEVEL = 3.0
 
 
 def _spike_excess(signals: Signals) -> Float64s:
-    """How much a step's norm exceeds its limit, on a logarithmic scale: a spike above 0."""
+    """How far a step's norm exceeds its limit, on a logarithmic scale: a spike above 0."""
     norm = signals.norm_before_clip
     excess = np.full(norm.shape, -np.inf)
     window = thresholds.SPIKE_WINDOW
@@ -41,7 +42,7 @@ def _spike_excess(signals: Signals) -> Float64s:
     least = np.log(thresholds.SPIKE_LEAST_FACTOR)
     padded = np.concatenate([np.full(window, np.nan), logs])
     before = np.lib.stride_tricks.sliding_window_view(padded, window)[:-1]
-    # Medians are needed only of the few steps that could be spikes at all.
+    # Only the few steps that could be spikes at all need the medians.
     lowest = np.fmin.reduce(before, axis=1)
     candidates = np.flatnonzero(logs - lowest > least)
     enough = np.isfinite(before[candidates]).sum(axis=1) >= window // 2
@@ -81,7 +82,7 @@ def _gradient_spike(signals: Signals) -> Condition:
 
 
 def _spiking(signals: Signals, step: float) -> Indices:
-    """Parameters whose own gradient was unusual at a step, as far as that is known."""
+    """Parameters whose own gradient was unusual at a step, as far as known."""
     run = signals.run
     norms = run.gradient_norms
     if norms is not None and (norms.step == step).any():
@@ -104,7 +105,7 @@ def _spiking(signals: Signals, step: float) -> Indices:
 
 
 def _norms_around(signals: Signals, first: float, last: float) -> tuple[Float64s, Float64s]:
-    """Known norms of the steps before one step, and of those after another one, a window each."""
+    """Known norms of a window of steps before one step, and of a window after another one."""
     norm, window = signals.norm_before_clip, thresholds.SPIKE_WINDOW
     known = np.isfinite(norm) & (norm > 0)
     before = norm[known & (signals.steps < first)][-window:]
@@ -112,7 +113,7 @@ def _norms_around(signals: Signals, first: float, last: float) -> tuple[Float64s
 
 
 def _is_new_level(signals: Signals, step: float) -> bool:
-    """Whether gradients stay as large as at a step, and the loss is none the worse for it."""
+    """Whether gradients stay as large as at a step, and the loss does not suffer."""
     harmed = signals.loss_is_measure and _harmed(signals, step, step)
     judged = _has_known_loss(signals) and not harmed
     before, after = _norms_around(signals, step, step)
@@ -143,14 +144,14 @@ def _harmed(signals: Signals, first: float, worst: float) -> bool:
 
 
 def _spike_severity(e: Evidence) -> Severity:
-    # A loss that says nothing of progress cannot say what a spike did to it.
+    # A loss that does not measure progress cannot show a spike's effect.
     if e.signals.has_loss and not e.signals.loss_is_measure:
         return "info"
     if _harms(e):
         return "error"
-    # Where next to no loss is left, the gradients of other batches are next to nothing.
+    # If almost no loss is left, the gradients of other batches are tiny.
     s = e.signals
-    # One matrix among many may meet something new while the whole gradient is as usual.
+    # One matrix among many may see something new while the whole gradient is as usual.
     of_norm = _spike_excess(s)[e.at_worst]
     if of_norm.size and np.isfinite(s.norm_before_clip[e.at_worst]).all() and not of_norm[0] > 0:
         return "info"
@@ -177,7 +178,7 @@ def _spike_message(e: Evidence) -> str:
     factor = float(here[0] / np.median(before)) if here.size and before.size else 0.0
     if thresholds.SPIKE_LEAST_FACTOR <= factor < np.inf:
         size = say("{factor} times the usual", factor=number(factor))
-    else:  # the norm of all of it is nothing unusual
+    else:  # the norm of the whole gradient is not unusual
         size = say("{factor} times √v̂", factor=number(SURPRISE * float(np.exp(e.value))))
     at = step(e.worst_step)
     if e.names:
@@ -188,12 +189,12 @@ def _spike_message(e: Evidence) -> str:
     several = say("It is the largest of {count} such steps.", count=e.points)
     follows = _what_follows(s)
     if _is_clipped(e):
-        follows = say("Clipping left the optimizer no more than usual.")
+        follows = say("After clipping it was no larger than usual.")
     return joined([seen, several if e.points > 1 else "", follows])
 
 
 def _what_follows(signals: Signals) -> str:
-    """Say what a spike does to the moments that the optimizer has."""
+    """Describe what a spike does to the optimizer's moments."""
     carried, remembered = memory_of_first(signals), memory_of_second(signals)
     first = say("exp_avg carries it on")
     if carried > 0:
@@ -209,7 +210,7 @@ def _what_follows(signals: Signals) -> str:
         return say("Afterwards {second}.", second=second)
     if has_first:
         return say("{first}.", first=first)
-    return say("No moment carries it on: it made this one step longer.")
+    return say("Without momentum it only made this one step longer.")
 
 
 def _spike_advice(e: Evidence) -> str:
@@ -222,7 +223,7 @@ def _spike_advice(e: Evidence) -> str:
     usual = before[np.isfinite(before) & (before > 0)]
     here = norm[e.at_worst]
     limit = one_digit(2 * _usual_norm(e, usual)) if usual.size else float("nan")
-    # One weight may spike while the norm of all of them is as usual: no limit would touch that.
+    # One weight may spike while the total norm is as usual: no limit would affect that.
     touched = not (here <= limit).any()
     clip = say("Clip the gradient norm")
     if 0 < limit < np.inf:
@@ -240,7 +241,7 @@ def _spike_advice(e: Evidence) -> str:
 
 
 def _usual_norm(e: Evidence, before: Float64s) -> float:
-    """The median norm before a spike, or that of the steps after it if these are no worse off."""
+    """The median norm before a spike, or after it if those steps are no worse off."""
     usual = float(np.median(before))
     after = e.signals.column("gradient_norm")[e.signals.steps > e.worst_step]
     after = after[np.isfinite(after) & (after > 0)]

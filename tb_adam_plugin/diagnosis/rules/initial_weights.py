@@ -15,17 +15,17 @@ from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import number
 
-# RMS of the first weights times √fan-in. PyTorch's default is 0.58, Xavier 1, He 1.41.
+# RMS of the initial weights times √fan-in. PyTorch's default is 0.58, Xavier 1, He 1.41.
 LEAST_SCALE = 0.1
-# Median elasticity of the first step, from which on signals arrive all the same, as in networks of
+# Median elasticity of the first step above which signals arrive nevertheless, as in networks of
 # sines. Weights that are too small: up to 5e-5; healthy: from 0.03; sines: 1.4.
 ARRIVES_ELASTICITY = 0.01
-# Weights above this that train are asked about. Harmed: up to 0.02.
+# Weights above this that train only get a question. Harmed: up to 0.02.
 MAY_TRAIN_SCALE = 0.03
 MOST_SCALE = 2.0
-# As large language models begin, 0.02, whatever the fan-in: not too large by itself.
+# The usual start of large language models, 0.02, whatever the fan-in: not too large by itself.
 USUAL_STD = 0.03
-# Largest weight against the RMS: above it the weights were trained before.
+# Largest weight relative to the RMS: above it, the weights were trained before.
 LARGEST_OF_UNTRAINED = 6.5
 
 
@@ -47,7 +47,7 @@ def _first_scale(signals: Signals, threshold: float, *, below: bool) -> Conditio
 
 
 def _arrives(e: Evidence) -> bool:
-    """Whether the loss feels the first weights as it usually does, however small they are."""
+    """Whether the loss is as sensitive to the initial weights as usual, however small they are."""
     first = e.signals.median("elasticity", e.signals.run.weights_or_matrices)[:1]
     return bool((first > ARRIVES_ELASTICITY).any())
 
@@ -114,11 +114,11 @@ def _init_too_large(signals: Signals) -> Condition | str | None:
     found = _first_scale(signals, MOST_SCALE, below=False)
     if not isinstance(found, Condition):
         return found
-    # Of a large fan-in the product is large for the usual standard deviation.
+    # With a large fan-in, the product is large at the usual standard deviation.
     first = signals.statistic("weight_rms")[0, run.weights]
     if not median_of_all(first) > USUAL_STD:
         return None
-    # Trained weights have a few that are far larger than the rest; drawn ones do not.
+    # Trained weights have a few that are far larger than the rest; random ones do not.
     outliers = median_of_all(
         signals.statistic("weight_absmax")[0, run.weights]
         / signals.statistic("weight_rms")[0, run.weights]

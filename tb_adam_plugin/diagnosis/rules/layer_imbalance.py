@@ -14,8 +14,9 @@ from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import named, number, step
 
-# Update-to-weight ratio of a weight against the median of all. Healthy: up to 7.6 with Adam and its
-# kin, 16 with SGD, which does not adapt; a thousandth of the learning rate: from 500.
+# Update-to-weight ratio of a weight relative to the median of all. Healthy: up to 7.6 with
+# Adam-like optimizers, 16 with SGD, which does not adapt; a thousandth of the learning rate: from
+# 500.
 MOST_FACTOR = 30.0
 IMBALANCE_POINTS = 3
 LEAST_WEIGHTS = 3

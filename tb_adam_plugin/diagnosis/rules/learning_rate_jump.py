@@ -1,4 +1,4 @@
-"""Did the learning rate jump above what it was before?"""
+"""Did the learning rate jump above its previous values?"""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ..engine.signals import Signals
 from ..engine.wording import named, number, step
 from ..engine.worst import worst_of_row
 
-# The learning rate of a step against that of the step before, and against the highest so far.
+# The learning rate of a step relative to the previous step, and to the highest so far.
 LEAST_JUMP = 5.0
 ABOVE_PEAK = 1.5
-# A rise to what the schedule was made with, and no further than this, is the schedule's.
+# A rise up to the value the schedule was created with is part of the schedule.
 AS_SCHEDULED = 1.001
 
 
 def jumped(signals: Signals) -> Condition | str | None:
-    """Where the learning rate is far above that of the step before, and above its peak so far."""
+    """Where the learning rate is far above the previous step's, and above its peak so far."""
     steps, lr = signals.steps, signals.lr
     if lr.size < 2:
         return too_few_steps(signals, 2)
@@ -37,12 +37,12 @@ def jumped(signals: Signals) -> Condition | str | None:
 
 
 def _group_jumped(signals: Signals) -> Condition | None:
-    """The same in groups of which only the learning rate of records is known."""
+    """The same in groups whose learning rate is only known at records."""
     run = signals.run
     lr = run.hyperparameters.get("lr")
     if lr is None or len(lr) < 3:
         return None
-    # What rises from record to record is a warm-up.
+    # A rise from record to record is a warm-up.
     rising = np.diff(lr, axis=0, prepend=np.nan) > 0
     after_rest = np.append(np.zeros((1, lr.shape[1]), bool), ~rising[:-1], axis=0)
     after_rest[1] = False
@@ -64,18 +64,18 @@ def _group_jumped(signals: Signals) -> Condition | None:
 
 
 def _scheduled(signals: Signals) -> Float64s:
-    """Up to where a rise is allowed: the learning rate that each group's schedule was made with.
+    """The allowed rise: the learning rate that each group's schedule was created with.
 
-    A schedule that is made anew in a resumed run was made with that, too.
+    A schedule that is recreated in a resumed run was created with that, too.
     """
     lr = AS_SCHEDULED * signals.scheduled_lr
     return lr if signals.run.first_step <= thresholds.FIRST_STEP else np.full(lr.shape, np.nan)
 
 
 def _rise_above_peak(lr: Float64s) -> Float64s:
-    """Learning rate over that of the row before, ``[rows, groups]``; NaN up to the peak so far.
+    """Learning rate over that of the previous row, ``[rows, groups]``; NaN up to the peak so far.
 
-    A schedule with restarts returns to its peak; what exceeds the peak is no schedule.
+    A schedule with restarts returns to its peak; anything above the peak is not part of a schedule.
     """
     before = lr[:-1]
     highest = np.fmax.accumulate(before, axis=0)
@@ -100,7 +100,7 @@ def _jumped_message(e: Evidence) -> str:
         whose = say("The learning rate of {names}", names=named(e.names, run.names))
     after, where = before * e.value, say("in one step, at step {step}", step=step(e.worst_step))
     record = e.worst_record
-    # Of other groups than the first lr is known at the records only.
+    # For groups other than the first, lr is only known at the records.
     if (e.names or run.main_group) and 0 < record < run.step.size:
         known = e.signals.lr_of(e.parameters, run.step[record])
         if 0 < known < np.inf:
@@ -110,7 +110,7 @@ def _jumped_message(e: Evidence) -> str:
                 first=step(run.step[record - 1]),
                 last=step(run.step[record]),
             )
-    if not (0 < before < np.inf and after < np.inf):  # some other group's
+    if not (0 < before < np.inf and after < np.inf):  # that of some other group
         return say("{whose} rose {where}, and was never as high before.", whose=whose, where=where)
     return say(
         "{whose} rose {factor}-fold {where}, from {before} to {after}, and was never as high "
@@ -124,7 +124,7 @@ def _jumped_message(e: Evidence) -> str:
 
 
 def _jumped_advice(e: Evidence) -> str:
-    # Of the steps before, the highest: the one right before may be that of a schedule's end.
+    # The highest of the previous steps: the last one may be from the end of a schedule.
     usual = e.signals.usual_lr(e.parameters, np.nextafter(e.worst_step, 0))
     back = say("Go back to lr {lr}.", lr=number(usual)) if usual > 0 else ""
     look = say(

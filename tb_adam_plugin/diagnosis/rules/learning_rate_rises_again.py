@@ -1,4 +1,4 @@
-"""Does the learning rate rise again to its peak after it came down?"""
+"""Does the learning rate rise back to its peak after it fell?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..engine.schedule_shape import LEAST_CHANGES, MOST_TURNS, Turn, stair_lengt
 from ..engine.signals import Signals
 from ..engine.wording import number, step
 
-# Down and up: so many changes of the learning rate.
+# Down and up: at least this many changes of the learning rate.
 LEAST_STEPS = 2 * LEAST_CHANGES
 
 

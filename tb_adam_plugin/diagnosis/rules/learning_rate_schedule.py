@@ -1,4 +1,4 @@
-"""Does the schedule fit the run? At 0 all along, never near its peak, ended too early."""
+"""Does the schedule fit the run? Always 0, never near its peak, or ended too early."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from ..engine.schedule_shape import changes_of, stair_length
 from ..engine.signals import Signals
 from ..engine.wording import counted, number, percent, step
 
-# A warm-up that goes on for so large a share of the run is said to, from so many steps on where it
-# is not known how many there will be.
+# A warm-up that takes this share of the run is reported, or after this many steps if the length of
+# the run is unknown.
 RISING_SHARE = 0.5
 RISING_STEPS = 100
-# The learning rate in the middle of a rise over the one at its end: of a straight line 0.5.
+# The learning rate in the middle of a rise over the one at its end: 0.5 for a straight line.
 WARMUP_MIDDLE = 0.2
-# A learning rate that was never above this share of what its schedule leads to is not warmed up.
+# A learning rate that was never above this share of its schedule's peak is not warmed up.
 FAR_BELOW = 0.5
-# For so large a share of the run the learning rate stays below DECAYED_TO of its peak.
+# The learning rate stays below DECAYED_TO of its peak for this share of the run.
 DECAYED_SHARE = 0.3
 DECAYED_POINTS = 5
-# A learning rate that drops at most at every second step, so many times, is that of StepLR. One
-# whose factors from step to step differ by so small a share of the drop is that of ExponentialLR.
+# A learning rate that drops at most at every second step, this many times, is StepLR's. One whose
+# factors from step to step differ by at most this share of the drop is ExponentialLR's.
 STEP_LR_DROPS = 2
 STEP_LR_STANDS = 2.0
 EXPONENTIAL_LR_SPREAD = 0.01
-# A learning rate of 0 at so many steps is no first step of a warm-up.
+# A learning rate of 0 at this many steps is not the first step of a warm-up.
 ZERO_STEPS = 3
 
 
@@ -80,10 +80,10 @@ LR_ZERO = Rule(
 
 
 def _far_below(signals: Signals) -> Condition | None:
-    """A learning rate that has never come near the peak of its schedule, past half of the run.
+    """A learning rate that has not come near its schedule's peak, past half of the run.
 
-    OneCycleLR writes the peak into the group. Others write what they were made with, which is the
-    peak of a warm-up; where the learning rate goes down it need not be.
+    OneCycleLR writes the peak into the group. Other schedules write the value they were created
+    with, which is the peak of a warm-up; for a decreasing learning rate it need not be.
     """
     run, main = signals.run, signals.run.main_group
     options = run.groups[main].options if main < len(run.groups) else {}
@@ -99,13 +99,13 @@ def _far_below(signals: Signals) -> Condition | None:
 
 
 def _never_moves(signals: Signals) -> bool:
-    """Whether a schedule of a run of known length has not changed the learning rate at all."""
+    """Whether a schedule has not changed the learning rate at all, in a run of known length."""
     lr = signals.lr[np.isfinite(signals.lr)]
     return bool(signals.run.total_steps > 0 and lr.size and not changes_of(lr).size)
 
 
 def _is_late(signals: Signals) -> bool:
-    """Whether the run is past its half; where its length is not known, past its first steps."""
+    """Whether the run is past its half, or past its first steps if its length is unknown."""
     run = signals.run
     if run.total_steps > 0:
         return run.last_step >= RISING_SHARE * run.length
@@ -129,21 +129,21 @@ def _far_below_advice(e: Evidence) -> str:
     stood = stair_length(e.signals.lr[np.isfinite(e.signals.lr)])
     if np.isfinite(stood):
         return say(
-            "It stands still for {count} steps and then rises, as if scheduler.step() were called "
-            "once per epoch. Call it once per optimizer step, or give the schedule its length in "
-            "epochs.",
+            "It stays constant for {count} steps and then rises, as if scheduler.step() were "
+            "called once per epoch. Call it once per optimizer step, or give the schedule its "
+            "length in epochs.",
             count=step(stood),
         )
     if e.signals.is_warming_up:
         return say(
-            "Its warm-up is longer than the run: give the warm-up 1 to 10 % of the steps of the "
-            "run, and the schedule as many steps as the run has."
+            "Its warm-up is longer than the run: make the warm-up 1 to 10 % of the steps of the "
+            "run, and the schedule as long as the run."
         )
     return say("Call scheduler.step() once after each optimizer.step().")
 
 
 def _far_below_severity(e: Evidence) -> Severity:
-    """A question where the run may go on, and where a factor that stays may be meant."""
+    """A question if the run may continue, or if a constant factor may be intended."""
     run = e.signals.run
     rises = e.signals.is_warming_up or "max_lr" in run.groups[run.main_group].options
     return "warning" if rises and run.total_steps > 0 else "info"
@@ -174,7 +174,7 @@ LR_FAR_BELOW = Rule(
 
 
 def _warmup_not_over(signals: Signals) -> Condition | None:
-    """A learning rate that still rises at the last step, of a run that is no more at its start."""
+    """A learning rate that is still rising at the last step of a run past its start."""
     last = signals.run.last_step
     if not (signals.is_warming_up and _is_late(signals)) or _far_below(signals) is not None:
         return None
@@ -183,9 +183,9 @@ def _warmup_not_over(signals: Signals) -> Condition | None:
 
 
 def _warmup_severity(e: Evidence) -> Severity:
-    """An alarm where the run is known to be over, and the learning rate rose as a warm-up does.
+    """An alarm if the run is known to be over, and the learning rate rose as in a warm-up.
 
-    One that is multiplied at each step looks for the largest that training bears.
+    Multiplying it at each step is a search for the largest stable value.
     """
     signals, run = e.signals, e.signals.run
     over = 0 < run.total_steps <= run.last_step
@@ -208,9 +208,9 @@ WARMUP_NOT_OVER = Rule(
         last=step(e.last_step),
     ),
     advice=lambda e: (
-        say("Give the warm-up 1 to 10 % of the steps of the run.")
+        say("Make the warm-up 1 to 10 % of the steps of the run.")
         if _warmup_severity(e) == "warning"
-        else say("If training ends here, give the warm-up 1 to 10 % of the steps of the run.")
+        else say("If training ends here, make the warm-up 1 to 10 % of the steps of the run.")
     ),
     reference="",
 )
@@ -230,7 +230,7 @@ def _decayed(signals: Signals) -> Condition | None:
 
 
 def _steps_since(holds: Flags, steps: Float64s) -> Float64s:
-    """For each point, how many steps the run of points that it is in lasts in all."""
+    """For each point, the total number of steps of the run of points that it belongs to."""
     n = len(holds)
     index = np.arange(n)
     first = np.maximum.accumulate(np.where(holds, 0, index + 1)).clip(max=n - 1)
@@ -239,7 +239,7 @@ def _steps_since(holds: Flags, steps: Float64s) -> Float64s:
 
 
 def _drops_in_steps(signals: Signals, until: float) -> bool:
-    """Whether the learning rate stood still and dropped several times up to a step, as StepLR."""
+    """Whether the learning rate was constant and dropped several times up to a step, as StepLR."""
     lr = signals.lr[(signals.steps > signals.warmup_end) & (signals.steps <= until)]
     lr = lr[np.isfinite(lr) & (lr > 0)]
     drops = np.count_nonzero(np.diff(lr) < 0)
@@ -261,9 +261,9 @@ def _decayed_advice(e: Evidence) -> str:
     length = step(e.signals.run.length)
     if _drops_in_steps(e.signals, e.first_step):
         return say(
-            "The learning rate stands still and drops by a factor, as with StepLR. Step a schedule "
-            "that counts epochs (StepLR, ExponentialLR) once per epoch, not once per batch; or "
-            "count its step_size in batches, to make it last {length} steps.",
+            "The learning rate is constant, then drops by a factor, as with StepLR. Step a "
+            "schedule that counts epochs (StepLR, ExponentialLR) once per epoch, not once per "
+            "batch; or count its step_size in batches, to make it last {length} steps.",
             length=length,
         )
     if _decays_by_a_factor(e.signals, e.first_step):

@@ -20,31 +20,31 @@ from ..engine.wording import counted, number, one_digit, step, try_lr
 from ..engine.worst import worst_point
 from .gain_ratio import overshoots
 
-# What the median update-to-weight ratio of the matrices adds up to over PATH_STEPS of the first
-# steps. Healthy: up to 2 (a bag of words, at the highest learning rate of its scan), with Adamax up
-# to 3.4. A learning rate 30 to 100 times too high: from 0.4, in two of three runs from 2.2.
+# Sum of the matrices' median update-to-weight ratio over PATH_STEPS of the first steps. Healthy: up
+# to 2 (a bag of words, at the highest learning rate of its scan), with Adamax up to 3.4. A learning
+# rate 30 to 100 times too high: from 0.4, in two of three runs from 2.2.
 MOST_PATH = 2.2
-# Of an optimizer whose denominator only grows.
+# For an optimizer whose denominator only grows.
 MOST_PATH_SHRINKING = 8.0
-# From this share of it on the rule asks. Healthy: up to it in about nine runs of ten.
+# Share of it from which on the rule asks. Healthy: up to it in about nine runs of ten.
 SHARE_ASKS = 0.36
-# If the loss rose to so many times the first one (mean of EARLY_LOSS_STEPS) and stayed above it,
-# this share is enough, which no healthy run had where the loss did so.
+# If the loss rose to this multiple of the first one (mean of EARLY_LOSS_STEPS) and stayed above it,
+# this share is enough, which no healthy run had when its loss did so.
 SHARE_WHERE_LOSS_ROSE = 0.2
 LOSS_ROSE = 1.5
-# Some networks bear it: their loss comes down to this share of the first one within these steps,
-# and is never above it. Two layers on a graph at ten and thirty times the published learning rate,
-# which learned more for it: to a quarter.
+# Some networks tolerate it: their loss falls to this share of the first one within these steps, and
+# is never above the second share. Two layers on a graph at ten and thirty times the published
+# learning rate, which learned more for it: to a quarter.
 BORNE_SHARE, BORNE_RISE = 0.4, 1.05
-# In trials 0.09 was seen at 3 times the best learning rate, 0.33 at 10 times, 0.68 at 100 times.
+# In trials, 0.09 was seen at 3 times the best learning rate, 0.33 at 10 times, 0.68 at 100 times.
 FAR_TOO_HIGH_RATIO = 0.25
-# The largest ratio after the change that is advised, and what a learning rate is divided by.
+# The largest ratio after the advised change, and the possible divisors of the learning rate.
 TARGET_RATIO = 0.06
 FACTORS = (3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4)
 
 
 def too_high(signals: Signals) -> Condition:
-    """Where first updates add up to so much that little is left of the weights."""
+    """Where the first updates add up to so much that little is left of the weights."""
     early = signals.run.step <= signals.warmup_end + thresholds.EARLY_STEPS
     step = signals.run.step[early]
     weights, share = signals.started_weights, SHARE_ASKS
@@ -59,7 +59,7 @@ def too_high(signals: Signals) -> Condition:
         lacking = say("{seen}, needs {needed}", seen=seen, needed=steps)
     if not (path > share * most).any():
         return Condition(step, path > share * most, path, most, lacking=lacking)
-    # What is said is said of those of these steps over which it is most.
+    # The message is about the steps with the largest sum.
     (worst,) = worst_point(path > share * most, path)
     first = max(signals.run.first_step, step[worst] - steps + 1)
 
@@ -75,21 +75,21 @@ def too_high(signals: Signals) -> Condition:
 
 
 def _most(signals: Signals) -> float:
-    """What the ratio may add up to."""
+    """The largest acceptable sum of the ratio."""
     if _adds_up_squares(signals):
         return MOST_PATH_SHRINKING
     alpha = signals.uncorrected_alpha
     if np.isnan(alpha):
         return MOST_PATH
-    # The first steps are longer by 1/√(1 - αᵗ), whatever the learning rate.
+    # The first steps are longer by 1/√(1 - αᵗ), at any learning rate.
     steps = np.arange(1, thresholds.PATH_STEPS + 1)
     return MOST_PATH * float(np.mean(1 / np.sqrt(1 - alpha**steps)))
 
 
 def _rose_to(signals: Signals) -> float:
-    """What the loss rose to in the first steps, a mean of several; infinity if it is not finite.
+    """The peak of the loss in the first steps, a mean of several; infinity if it is not finite.
 
-    0 if it did not rise, or came down again in the second half of these steps.
+    0 if it did not rise, or fell again in the second half of these steps.
     """
     if signals.run.first_step > thresholds.FIRST_STEP or not signals.loss_is_measure:
         return 0.0
@@ -100,18 +100,18 @@ def _rose_to(signals: Signals) -> float:
         return 0.0
     highest = float(np.lib.stride_tricks.sliding_window_view(loss, steps).mean(axis=1).max())
     rose = highest > LOSS_ROSE * first > 0
-    # Optimizers without bias correction begin with a long step, and the loss soon recovers.
+    # Optimizers without bias correction start with a long step, and the loss soon recovers.
     stayed = float(np.median(loss[loss.size // 2 :])) > first
     return highest if rose and stayed else 0.0
 
 
 def _loss_before(signals: Signals) -> float:
-    """The loss of the first step, which no update has touched; NaN if there is none."""
+    """The loss of the first step, before any update; NaN if there is none."""
     return float(signals.column("loss")[0]) if signals.steps.size else float("nan")
 
 
 def _ratio_of_gradients(signals: Signals) -> Float64s:
-    """Median update-to-weight ratio, float64 ``[records]``; NaN where weight decay makes it."""
+    """Median update-to-weight ratio, float64 ``[records]``; NaN where weight decay causes it."""
     weights = signals.started_weights
     ratio = signals.median(RATIO, weights)
     if not signals.is_known("weight_decay_ratio"):
@@ -121,7 +121,7 @@ def _ratio_of_gradients(signals: Signals) -> Float64s:
 
 
 def _adds_up_squares(signals: Signals) -> bool:
-    """Whether the denominator only grows (Adagrad): first steps are large and soon are not."""
+    """Whether the denominator only grows (Adagrad): steps start large and soon shrink."""
     undefined = [set(group.undefined) for group in signals.run.groups]
     return all("rms_t" in u and "exp_avg_sq_root" not in u for u in undefined)
 
@@ -130,8 +130,8 @@ def _largest_ratio(e: Evidence, *, corrected: bool = False) -> float:
     """The largest median update-to-weight ratio up to where the sum was largest.
 
     Args:
-        e: Of the rule.
-        corrected: As it would be if the bias of the second moment were corrected.
+        e: Evidence of the rule.
+        corrected: As it would be with bias correction of the second moment.
     """
     step, alpha = e.signals.run.step, e.signals.uncorrected_alpha
     ratio = _ratio_of_gradients(e.signals)
@@ -143,7 +143,7 @@ def _largest_ratio(e: Evidence, *, corrected: bool = False) -> float:
 
 
 def _is_borne(signals: Signals) -> bool:
-    """Whether the loss has fallen fast from the first step on, as if the steps were right."""
+    """Whether the loss has fallen fast from the first step on, as with suitable steps."""
     first = _loss_before(signals)
     if not signals.loss_is_measure or not first > 0:
         return False
@@ -165,7 +165,7 @@ def _too_high_severity(e: Evidence) -> Severity:
 
 
 def _too_high_factor(e: Evidence) -> float:
-    """What to divide the learning rate by; NaN where no factor within reason is enough."""
+    """The divisor for the learning rate; NaN if no reasonable one suffices."""
     enough = _largest_ratio(e, corrected=True) / TARGET_RATIO
     if _too_high_severity(e) == "error":
         enough = max(enough, FACTORS[1])
@@ -198,9 +198,9 @@ def _too_high_advice(e: Evidence) -> str:
 
 
 def _what_to_compare(e: Evidence) -> str:
-    """Advice where nobody knows yet whether the learning rate is too high."""
+    """Advice if it is still unknown whether the learning rate is too high."""
     lr = e.signals.usual_lr(NONE, e.worst_step)
-    away = factor_of_first_steps(e.signals)  # what the compass says
+    away = factor_of_first_steps(e.signals)  # the compass' reading
     if away > 0:
         if not lr > 0:
             return say("Divide the learning rate by {factor}.", factor=f"{away:.0f}")
@@ -213,12 +213,12 @@ def _what_to_compare(e: Evidence) -> str:
     if e.signals.has_loss and lr > 0:
         return say("Compare with a run at {third}.", third=third)
     if e.signals.has_surrogate_loss:
-        return say("Compare what you measure with a run at {third}.", third=third)
+        return say("Compare your metric with a run at {third}.", third=third)
     return say("If the loss rises at first, try a third of the learning rate.")
 
 
 def _longer_warmup(signals: Signals) -> str:
-    """Advice to warm up; "" where there is a warm-up as long already."""
+    """Advice to warm up; "" if the warm-up is already as long."""
     steps, now = warmup_steps(signals), signals.warmup_end
     if now and not steps > now:
         return ""
@@ -242,7 +242,7 @@ def _too_high_message(e: Evidence) -> str:
 
 
 def _sum_of_updates(e: Evidence) -> str:
-    """What updates add up to, as the beginning of a sentence."""
+    """The sum of the updates, as the beginning of a sentence."""
     seen: dict[str, str] = {
         "steps": counted(int(e.last_step - e.first_step) + 1, "step"),
         "total": number(e.value),
@@ -266,7 +266,7 @@ def _sum_of_updates(e: Evidence) -> str:
 
 
 def _asked(e: Evidence, seen: str) -> str:
-    """The message where only the user knows whether the steps do harm."""
+    """The message if only the user knows whether the steps do harm."""
     if factor_of_first_steps(e.signals) > 0:
         return say(
             "{seen}, and the loss rose at first, to {highest}. Some networks tolerate this.",
@@ -280,8 +280,8 @@ def _asked(e: Evidence, seen: str) -> str:
         )
     if e.signals.has_surrogate_loss:
         return say(
-            "{seen}. Some networks tolerate this: does what you measure (a return, the quality of "
-            "samples) get worse?",
+            "{seen}. Some networks tolerate this: does your metric (return, sample quality) get "
+            "worse?",
             seen=seen,
         )
     return say("{seen}. Some networks tolerate this: does the loss rise at first?", seen=seen)

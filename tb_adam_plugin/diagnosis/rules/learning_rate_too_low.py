@@ -21,36 +21,37 @@ from ..engine.wording import number, one_digit, percent, try_lr
 # Cosine of exp_avg and the next gradient: 0 at the best learning rate, 0.22 at a tenth of it, 0.78
 # at a hundredth (medians of 17 tasks).
 LEAST_COSINE = 0.35
-# A learning rate is not too low where updates are larger than this beside the weights.
+# A learning rate is not too low if updates are larger than this relative to the weights.
 MOST_RATIO = 2e-3
-# Without a first moment: the ratio, and the loss against the first one. RMSprop, healthy: from
+# Without a first moment: the ratio, and the loss relative to the first one. RMSprop, healthy: from
 # 4.2e-3; a hundredth of the learning rate: up to 1.1e-4.
 MOST_RATIO_ALONE = 5e-4
 SLOW_LOSS_SHARE = 0.8
-# So many windows in a row, after the first part of the run, in which gradients agree for a while.
+# Number of consecutive windows, after the first part of the run, in which gradients agree for a
+# while.
 TOO_LOW_POINTS = 8
 START_SHARE = 0.1
-# Above it ten times the learning rate is not enough.
+# Above it, ten times the learning rate is not enough.
 FAR_TOO_LOW_COSINE = 0.7
-# No longer steps than these are advised, a quarter of what healthy matrices reach.
+# Steps longer than this are not advised: a quarter of what healthy matrices reach.
 LONGEST_ADVISED_RATIO = 1e-2
 
 
 def _too_low(signals: Signals) -> Condition | str:
-    if signals.has_surrogate_loss:  # its batches are used again, and gradients agree for that
+    if signals.has_surrogate_loss:  # its batches are reused, which makes gradients agree
         return A_SURROGATE
     run = signals.run
     matrices = run.weights_or_matrices
     ratio, cosine = _ratio(signals), signals.median(COSINE, matrices)
     since = max(signals.settled, START_SHARE * run.length)
-    # At a learning rate that has decayed gradients agree, and that says nothing of its peak.
+    # At a decayed learning rate gradients agree, which says nothing about its peak.
     converged, decayed = has_converged(signals), ~is_near_peak(signals)
     counts = (run.step > since) & ~decayed & ~converged
     if not signals.is_known(COSINE):
         found = _moves_little(signals, ratio, counts, since)
         return found if isinstance(found, str) else _left_out(found, ratio, converged, decayed)
     surprise = signals.median("gradient_surprise", matrices)
-    # Where gradients have faded against their past, training is done rather than slow.
+    # If gradients have faded relative to the past, training is done rather than slow.
     still_learning = ~(surprise < thresholds.FADED_SURPRISE)
     holds = (cosine > LEAST_COSINE) & (ratio < MOST_RATIO) & (ratio > 0) & still_learning & counts
 
@@ -68,12 +69,13 @@ def _too_low(signals: Signals) -> Condition | str:
         blame=blame,
         since=since,
         known=~np.isnan(cosine) & counts,
+        compared=COSINE,
     )
     return _left_out(found, cosine, converged, decayed)
 
 
 def _ratio(signals: Signals) -> Float64s:
-    """Median ratio of update to weight, without a warm-up of RAdam's own, ``[records]``."""
+    """Median ratio of update to weight, without RAdam's own warm-up, ``[records]``."""
     ratio = signals.median(RATIO, signals.run.weights_or_matrices)
     return ratio / rectification(signals)
 
@@ -87,7 +89,7 @@ def steps_look_short(signals: Signals) -> tuple[Flags, Flags]:
 
 
 def _left_out(found: Condition, value: Float64s, converged: Flags, decayed: Flags) -> Condition:
-    """A condition that says why records do not count at which its value is known."""
+    """Add to a condition why records with a known value do not count."""
     known = ~np.isnan(value)
     below = say(
         "the learning rate was below {share} of its peak", share=percent(thresholds.NEAR_PEAK)
@@ -99,7 +101,7 @@ def _left_out(found: Condition, value: Float64s, converged: Flags, decayed: Flag
 def _moves_little(
     signals: Signals, ratio: Float64s, counts: Flags, since: float
 ) -> Condition | str:
-    """Where the optimizer has no first moment: weights hardly move, and the loss hardly falls."""
+    """If the optimizer has no first moment: weights hardly move, and the loss hardly falls."""
     if np.isnan(signals.starting_loss):
         return RESUMED
     threshold = MOST_RATIO_ALONE
@@ -117,6 +119,7 @@ def _moves_little(
         blame=lambda _: matrices,
         since=since,
         known=~np.isnan(ratio) & counts,
+        compared=RATIO,
     )
 
 

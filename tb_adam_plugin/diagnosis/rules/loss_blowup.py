@@ -1,4 +1,4 @@
-"""Did the loss blow up, and does anything else say that training went wrong?"""
+"""Did the loss blow up, and does anything else show that training went wrong?"""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from ..engine.wording import number, one_digit, step
 from .learning_rate_jump import jumped
 from .learning_rate_too_high import too_high
 
-# The averaged loss is above the limit at so many steps in a row.
+# The averaged loss is above the limit at this many consecutive steps.
 BLOWUP_POINTS = 10
-# It is an alarm where it ends at so many times the first losses, or where something else says that
-# training went wrong: weights that grew to so many times their first size, say. Healthy: by up to
-# 2.6. In reinforcement and adversarial training a loss may grow while training goes well.
+# An alarm if the loss ends at this multiple of the first losses, or if something else shows that
+# training went wrong, such as weights that grew to this multiple of their initial size. Healthy: by
+# up to 2.6. In reinforcement and adversarial training a loss may grow while training goes well.
 GREW_FAR = 10.0
 WEIGHTS_GREW = 3.0
-# By so large a share of the first loss it has to fall before it is said to have fallen.
+# Share of the first loss by which it must fall to count as fallen.
 FELL = 0.02
 
 
 def _loss_blowup(signals: Signals) -> Condition:
     limit = signals.blowup_limit
-    return at_every_step(signals, signals.smooth_loss, blew_up(signals), limit)
+    return at_every_step(signals, signals.smooth_loss, blew_up(signals), limit, compared="loss")
 
 
 def _went_wrong(signals: Signals) -> bool:
-    """Whether anything but a loss that grew says that training went wrong.
+    """Whether anything besides a growing loss shows that training went wrong.
 
-    Where an agent earns more, or an opponent learns, a loss grows while training goes well.
+    If an agent earns more, or an opponent learns, a loss grows while training goes well.
     """
     high = signals.smooth_loss > GREW_FAR * np.abs(signals.first_loss)
     if high.sum() >= BLOWUP_POINTS and high[-1:].any():
@@ -56,13 +56,13 @@ def _loss_blowup_severity(e: Evidence) -> Severity:
 def _loss_blowup_message(e: Evidence) -> str:
     if not e.signals.loss_is_measure:
         question: str = say(
-            "A loss that is near 0 or changes its sign, as in reinforcement learning, does not "
+            "A loss that is near 0 or changes sign, as in reinforcement learning, does not "
             "measure progress. Does this one?"
         )
     elif _loss_blowup_severity(e) == "info":
         question = say(
             "In reinforcement learning and adversarial training a loss may grow while training "
-            "goes well, and nothing else says that it does not. Is this such a loss?"
+            "goes well, and nothing else points to a problem. Is this such a loss?"
         )
     else:
         question = ""
@@ -80,7 +80,7 @@ def _loss_blowup_message(e: Evidence) -> str:
 
 
 def _never_fell(e: Evidence) -> bool:
-    """Whether no mean of several losses before was below the first one."""
+    """Whether no average of several earlier losses was below the first one."""
     loss = e.signals.column("loss")[e.signals.steps < e.first_step]
     loss, many = loss[np.isfinite(loss)], thresholds.FIRST_LOSSES
     if loss.size < many:

@@ -1,4 +1,4 @@
-"""Was the optimizer's state lost in the middle of the run?"""
+"""Was the optimizer's state lost during the run?"""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ..engine.wording import counted, named, step
 
 # Cosine of exp_avg and gradient right after a state's first step is 1.
 RESET_COSINE = 0.999
-# A state is lost as a whole: so large a share of the parameters begins anew at one record.
+# A state is lost as a whole: at least this share of the parameters restarts at one record.
 RESET_SHARE = 0.5
-# A gradient that has grown so many times since the record before outweighs every exp_avg: it looks
-# as if there had been none, and what there was is lost to rounding. SGD that diverges: from 2e6.
+# A gradient that has grown by this factor since the previous record outweighs every exp_avg: it
+# looks as if there had been none, because rounding removes it. SGD that diverges: from 2e6.
 OUTWEIGHS = 1e3
 
 
 def _state_reset(signals: Signals) -> Condition:
-    """Records at which the moments had only just begun, although there were some before."""
+    """Records at which the moments had only just started, although there were some before."""
     run = signals.run
 
     def compute(part: slice) -> Flags:
@@ -30,7 +30,7 @@ def _state_reset(signals: Signals) -> Condition:
         before = signals.statistic("momentum_gradient_cosine")[part]
         surprise = signals.statistic("gradient_surprise")[part]
         began: Flags = (cosine >= RESET_COSINE) & np.isnan(before) & np.isnan(surprise)
-        # A state is lost as a whole; numbers overflow in one parameter or another.
+        # A state is lost as a whole; numbers overflow in individual parameters.
         concerned = ~np.isnan(cosine) | (signals.statistic("zero_gradient_fraction")[part] < 1)
         share = began.sum(axis=1) / np.maximum(1, concerned.sum(axis=1))
         began &= (share > RESET_SHARE)[:, None]
@@ -39,10 +39,12 @@ def _state_reset(signals: Signals) -> Condition:
     began = signals.by_record("state began", compute)
     fewer = signals.by_record("fewer steps", lambda part: signals.change("state_step", part) < 0)
     some = np.flatnonzero(began[1:].any(axis=0) | fewer.any(axis=0))
-    known = ~np.isnan(signals.statistic("momentum_gradient_cosine")[:, some])
-    gradient = signals.statistic("gradient_rms")[:, some]
-    holds = began[:, some]
-    holds[1:] &= ~(gradient[1:] > OUTWEIGHS * gradient[:-1])
+    known = signals.by_record(
+        "momentum known",
+        lambda part: ~np.isnan(signals.statistic("momentum_gradient_cosine")[part]),
+    )[:, some]
+    outweighs = signals.by_record("outweighs", lambda part: _outweighs(signals, part))
+    holds = began[:, some] & ~outweighs[:, some]
     holds[1:] &= np.logical_or.accumulate(known, axis=0)[:-1]
     holds[:1] = False
     holds |= fewer[:, some]
@@ -52,12 +54,19 @@ def _state_reset(signals: Signals) -> Condition:
     return Condition(
         run.step,
         holds,
-        holds.astype(np.float64),
+        holds.astype(np.float32),
         0.0,
         some,
         known=np.ones(run.step.shape, bool),
         lacking=lacking,
     )
+
+
+def _outweighs(signals: Signals, part: slice) -> Flags:
+    """Where a gradient is so much larger than at the record before, ``[records, parameters]``."""
+    after, before = signals.with_record_before("gradient_rms", part)
+    found: Flags = after > OUTWEIGHS * before
+    return found
 
 
 def _state_reset_advice(e: Evidence) -> str:

@@ -1,4 +1,4 @@
-"""Does rounding lose the updates?"""
+"""Are updates lost to rounding?"""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import number, percent
 
-# Share of the requested changes that rounding loses. Healthy, in float32: up to 0.28, where a
-# schedule ends; harmed, in half precision: from 0.33.
+# Share of the requested changes that rounding removes. Healthy, in float32: up to 0.28, at the end
+# of a schedule; harmed, in half precision: from 0.33.
 LOST_FRACTION = 0.5
 LOST_FRACTION_HALF = 0.3
 LOST_POINTS = 5
-# As many elements without a gradient, as dead units leave, account for that many lost updates.
+# This share of elements without a gradient, as with dead units, accounts for as many lost updates.
 ZERO_GRADIENTS = 0.5
-# Stochastic rounding, too, leaves most weights as they were, but what is asked for all arrives on
-# average, in every matrix. Over so many records: 0.98 to 1.01, or so many standard errors below 1
-# where updates are so small that chance decides. Rounding to nearest leaves one matrix or another
-# short where it does harm, at 0.03 to 0.97, even if large updates, which arrive, hide it elsewhere.
+# Stochastic rounding also leaves most weights unchanged, but the full request takes effect on
+# average, in every matrix. Over this many records: 0.98 to 1.01, or this many standard errors below
+# 1 if updates are small enough for chance to decide. Harmful rounding to nearest leaves some matrix
+# short, at 0.03 to 0.97, even if large updates, which take effect, hide it elsewhere.
 ARRIVES = 0.98
 ARRIVES_RECORDS = 30
 ARRIVES_ERRORS = 3.0
-# Without a loss: gradients that are this share of the largest of the first records have faded, and
+# Without a loss: if gradients have faded to this share of the largest in the first records,
 # training is done. A learning rate that is too small loses updates before that.
 FADED_GRADIENTS = 0.01
 FIRST_RECORDS = 10
@@ -40,12 +40,12 @@ _HALF = ("float16", "bfloat16")
 
 def _lost_updates(signals: Signals) -> Condition:
     matrices = signals.run.weights_or_matrices
-    # Without gradients exp_avg fades away, and what is left of it is nothing to lose.
+    # Without gradients exp_avg fades away, and losing its remainder does not matter.
     faded = signals.median("zero_gradient_fraction", matrices) > ZERO_GRADIENTS
     types = [signals.run.parameters[i].dtype in _HALF for i in matrices]
     half = 2 * sum(types) > len(types)
     threshold = LOST_FRACTION_HALF if half else LOST_FRACTION
-    # Where a schedule has ended updates are as small as it made them.
+    # At the end of a schedule, updates are as small as it made them.
     lr = signals.at_records(signals.lr)
     ended = (lr < thresholds.DECAYED_TO * signals.peak_lr) | (lr == 0)
     counts = ~faded & ~ended & ~_is_done(signals, half=half)
@@ -54,7 +54,7 @@ def _lost_updates(signals: Signals) -> Condition:
 
 
 def _is_done(signals: Signals, *, half: bool) -> Flags:
-    """At which records there is nothing left to learn, as far as that is known, ``[records]``."""
+    """At which records there is nothing left to learn, as far as known, ``[records]``."""
     if half or signals.has_loss:
         return has_converged(signals, assumed_start(signals))
     size = signals.median("gradient_rms", signals.run.weights_or_matrices)
@@ -65,14 +65,14 @@ def _is_done(signals: Signals, *, half: bool) -> Flags:
 
 
 def _arrives(signals: Signals) -> Flags:
-    """At which records every matrix has got, on average, what was asked for, ``[records]``."""
+    """Records at which every matrix gets, on average, the requested update, ``[records]``."""
     matrices = signals.run.weights_or_matrices
-    slope = signals.statistic("update_slope")[:, matrices].astype(np.float64)
+    slope = signals.values("update_slope", matrices).astype(np.float64)
     known = np.isfinite(slope)
     records = _sum_of_last(known.astype(np.float64))
     average = _sum_of_last(np.where(known, slope, 0)) / records
-    # The error of a slope: what rounding adds is independent from element to element.
-    error = signals.statistic("update_rounding_error")[:, matrices].astype(np.float64)
+    # The error of a slope: rounding errors are independent between elements.
+    error = signals.values("update_rounding_error", matrices).astype(np.float64)
     read = np.array([signals.run.parameters[i].elements_read for i in matrices])
     squares = np.where(known & np.isfinite(error), error**2 / np.maximum(read, 1), 0)
     chance = ARRIVES_ERRORS * np.sqrt(_sum_of_last(squares)) / records
@@ -82,7 +82,7 @@ def _arrives(signals: Signals) -> Flags:
 
 
 def _sum_of_last(values: Float64s) -> Float64s:
-    """Sum of the last :data:`ARRIVES_RECORDS` records up to each, of the shape of ``values``."""
+    """Sum of the last :data:`ARRIVES_RECORDS` records up to each, same shape as ``values``."""
     sums: Float64s = np.cumsum(values, axis=0)
     found: Float64s = sums.copy()
     found[ARRIVES_RECORDS:] -= sums[:-ARRIVES_RECORDS]

@@ -13,7 +13,7 @@ from ..engine.rule import Condition, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import named, step
 
-# So many windows without any gradient, and so many that are known of a parameter that has none.
+# Number of windows without any gradient, and number of known ones of a parameter that has none.
 NO_GRADIENT_POINTS = 3
 WITHOUT_GRADIENT_POINTS = 3
 
@@ -30,7 +30,7 @@ def _no_gradient(signals: Signals) -> Condition:
 
 
 def _all_zero_or_absent(zero_fraction: Float32s, weight: Float32s) -> Flags:
-    """Records at which no parameter has a gradient that is not zero."""
+    """Records at which no parameter has a nonzero gradient."""
     logged = ~np.isnan(weight)
     nothing = (zero_fraction == 1) | np.isnan(zero_fraction)
     found: Flags = logged.any(axis=1) & (nothing | ~logged).all(axis=1)
@@ -82,13 +82,13 @@ def _without_gradient(signals: Signals) -> Condition | str | None:
     if lacking:
         return lacking
     if not moved.any():
-        return None  # where nothing has one, that is another rule
+        return None  # if nothing has one, that is another rule
     absent = np.flatnonzero(~moved[-1])
     absent = absent[~moved[:, absent].any(axis=0)]
-    missing = np.isnan(signals.statistic("zero_gradient_fraction")[:, absent]).all(axis=0)
+    missing = np.isnan(signals.values("zero_gradient_fraction", absent)).all(axis=0)
     absent = absent[missing | ~np.isin(absent, run.weights)]
-    # What the model has another tensor for is of no use; that the optimizer lacks the new one is
-    # another rule.
+    # A parameter that the model has replaced is unused; another rule reports that the optimizer
+    # lacks the new one.
     absent = absent[[not run.names[i].endswith(REPLACED) for i in absent]]
     return all_along(signals, absent)
 

@@ -1,4 +1,4 @@
-"""Do the labels belong to the inputs? Gradients without a direction, and a loss that stays."""
+"""Do the labels belong to the inputs? Gradients without a direction, and a stagnating loss."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from ..engine.rule import Condition, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import percent
 
-# Cosine of exp_avg and the next gradient, either way, median of AVERAGE_WINDOWS: no direction is
-# shared.
+# Largest magnitude of the cosine of exp_avg and the next gradient, median of AVERAGE_WINDOWS, at
+# which gradients share no direction.
 MOST_COSINE = 0.2
-# The mean loss of the last quarter of the steps against that of their second fifth falls by less
-# than this. Healthy: by 2.1 % and more in 274 of 275 runs; random labels: by up to 0.9 % in five of
-# six. The frequencies of random labels are learned early.
+# The mean loss of the last quarter of the steps is below that of their second fifth by less than
+# this. Healthy: by 2.1 % and more in 274 of 275 runs; random labels: by up to 0.9 % in five of six.
+# The frequencies of random labels are learned early.
 LEAST_FALL = 0.015
-# Of the first loss more is left than where labels were learned.
+# More of the first loss is left than if labels had been learned.
 LOSS_SHARE = 0.3
-# The weights move: with a learning rate of next to nothing no loss falls.
+# The weights move: at a tiny learning rate, no loss falls.
 LEAST_RATIO = 1e-4
-# From this share of the run on there are steps before to compare with.
+# From this share of the run on, there are earlier steps to compare with.
 START_SHARE = 0.4
 AVERAGE_WINDOWS = 10
 NOISE_POINTS = 8
 
 
 def no_longer_falls(signals: Signals) -> Flags:
-    """Records at which the loss is hardly below what it was long before, and much of it is left.
+    """Records at which the loss is hardly below its much earlier value, and much of it is left.
 
     Returns:
-        bool ``[records]``; False where the loss at the start, or before, is not known.
+        bool ``[records]``; False if the initial loss, or the earlier one, is unknown.
     """
     now, before = lately_and_before(signals)
     still: Flags = (
@@ -96,8 +96,8 @@ NOISE = Rule(
     severity="info",
     message=lambda e: say(
         "The loss no longer falls (it is {share} of its value after a third of the steps), the "
-        "weights move, and gradients share no direction from step to step, as happens when labels "
-        "do not match inputs. The end of training looks the same.",
+        "weights move, and gradients share no direction from step to step, as when labels do not "
+        "match inputs. The end of training looks the same.",
         share=percent(e.value),
     ),
     advice=lambda e: say(

@@ -17,7 +17,7 @@ from ..engine.saved_batches import where_saved
 from ..engine.signals import Signals
 from ..engine.wording import named, number, one_digit, step
 
-# What grows before it overflows is so much larger in the last steps than in those before.
+# Before an overflow, values in the last steps are this many times as large as in earlier ones.
 SHORTLY_BEFORE, LONG_BEFORE = 5, 50
 GROWN = 3.0
 
@@ -36,7 +36,7 @@ def _nonfinite(signals: Signals) -> Condition:
 
 
 def _blamed(signals: Signals) -> Indices:
-    """Tensors that it is about, those where it began before the others."""
+    """The tensors concerned, those where it began first."""
     first = first_nonfinite(signals)
     if first is None:
         return NONE
@@ -68,8 +68,8 @@ def _of_weights(e: Evidence, first: FirstNonfinite) -> str:
     at = step(first.step)
     if first.step > e.signals.run.first_step:
         return say(
-            "The weights of {names} are NaN or infinite when step {step} begins. The step before "
-            "made them so.",
+            "The weights of {names} are NaN or infinite when step {step} begins: the previous "
+            "step caused it.",
             names=names,
             step=at,
         )
@@ -83,14 +83,14 @@ def _of_loss(e: Evidence, first: FirstNonfinite) -> str:
     value = say("infinite") if np.isinf(first.loss) else "NaN"
     if first.tensors.size:
         return say(
-            "The {loss} of step {step} is {value}, before any weight is; gradients are not finite "
-            "either.",
+            "The {loss} of step {step} is {value}, while all weights are still finite; gradients "
+            "are not finite either.",
             loss=loss,
             step=step(first.step),
             value=value,
         )
     return say(
-        "The {loss} of step {step} is {value}, before any weight is.",
+        "The {loss} of step {step} is {value}, while all weights are still finite.",
         loss=loss,
         step=step(first.step),
         value=value,
@@ -127,7 +127,7 @@ def _of_gradients(e: Evidence, first: FirstNonfinite) -> str:
 
 
 def _is_of_surrogate(e: Evidence, first: FirstNonfinite) -> bool:
-    """Whether the loss that measures was finite, so that the surrogate beside it is meant."""
+    """Whether the loss that measures progress was finite, so the surrogate beside it is meant."""
     loss = e.signals.column(LOSS)[e.signals.steps == first.step]
     return bool(np.isfinite(loss).any())
 
@@ -136,16 +136,16 @@ def _where_it_began(e: Evidence, first: FirstNonfinite) -> str:
     """Say which tensors are nearest to where gradients stopped being finite."""
     nearest = named([e.signals.run.names[i] for i in first.nearest_output])
     if _is_alone(e, first):
-        return say("{names} is the only one: it began at this tensor itself.", names=nearest)
+        return say("{names} is the only one: it began there.", names=nearest)
     if len(first.nearest_output) > 1:
         return say(
-            "A backward pass carries NaN from where it arises towards the input; of these tensors "
-            "{names} are the last ones in the order of the optimizer.",
+            "A backward pass carries NaN from its origin towards the input; {names} are the last "
+            "of these tensors in the optimizer's order.",
             names=nearest,
         )
     return say(
-        "A backward pass carries NaN from where it arises towards the input; of these tensors "
-        "{names} is the last one in the order of the optimizer.",
+        "A backward pass carries NaN from its origin towards the input; {names} is the last of "
+        "these tensors in the optimizer's order.",
         names=nearest,
     )
 
@@ -171,7 +171,7 @@ def _nonfinite_advice(e: Evidence) -> str:
         they = say("In float16 they overflow, too: use a GradScaler, or bfloat16.") if half else ""
         return joined([_gradients_advice(e, first), they, batch, saved or _how_to_save()])
     batch = batch if saved else ""
-    if e.first_step <= thresholds.FIRST_STEP:  # no step has done it
+    if e.first_step <= thresholds.FIRST_STEP:  # no step can be the reason
         where = say(
             "First look at the inputs, the initial weights and the loss of the first batch."
         )
@@ -180,13 +180,13 @@ def _nonfinite_advice(e: Evidence) -> str:
         return joined([_data_advice(e, first), overflow, saved or _how_to_save()])
     if first is not None and first.what == "loss":
         where = say(
-            "First look at the batch of step {step}, and check the loss for a log or a division at "
-            "0.",
+            "First look at the batch of step {step}, and check the loss for a log of 0 or a "
+            "division by 0.",
             step=step(first.step),
         )
-        if saved:  # which is spoken of already
+        if saved:  # already mentioned
             file = batch_file(int(e.first_step))
-            saved = say("The batch is saved in {file}, beside the event file.", file=file)
+            saved = say("The batch is saved in {file}, next to the event file.", file=file)
         batch = ""
     else:
         where = say("First look at the 20 steps before step {step}.", step=step(e.first_step))
@@ -198,12 +198,12 @@ def _how_to_save() -> str:
 
 
 def _data_advice(e: Evidence, first: FirstNonfinite) -> str:
-    """Say where to look where nothing announced it: clipping does not mend a NaN."""
+    """Say where to look if nothing preceded it: clipping does not remove a NaN."""
     if first.what == "loss":
         return say(
             "First look at the batch of step {step} and at the data: the gradient norm had not "
-            "grown before, so a NaN in the batch is likely. Else check the loss for a log or a "
-            "division at 0.",
+            "grown before, so a NaN in the batch is likely. Otherwise check the loss for a log "
+            "of 0 or a division by 0.",
             step=step(e.first_step),
         )
     return say(
@@ -223,15 +223,15 @@ def _grew_before(e: Evidence) -> bool | None:
         return None
     loss = signals.column(LOSS)[before][-SHORTLY_BEFORE:]
     lately, earlier = norm[-SHORTLY_BEFORE:], norm[:-SHORTLY_BEFORE]
-    # A norm that varies has single large ones: several must be large, or one as never before.
+    # A noisy norm has single large values: several must be large, or one larger than ever.
     grown = any(bool(of(lately) > GROWN * of(earlier)) for of in (np.median, np.max))
     return grown or bool((loss > signals.blowup_limit).any())
 
 
 def _remedy(e: Evidence, *, half: bool) -> str:
-    """Say what to change, once it is known where to look."""
+    """Say what to change, after saying where to look."""
     lr = e.signals.usual_lr(e.parameters, e.first_step)
-    # Before the first step no learning rate has done anything.
+    # Before the first step, the learning rate has had no effect.
     if not (lr > 0 and e.first_step > thresholds.FIRST_STEP):
         if half:
             return say(
@@ -273,7 +273,7 @@ def _gradients_advice(e: Evidence, first: FirstNonfinite) -> str:
 
 
 def _first_of(e: Evidence) -> FirstNonfinite | None:
-    """What was not finite first, if this is the finding that tells of it."""
+    """What became non-finite first, if this is the finding that reports it."""
     first = first_nonfinite(e.signals)
     return first if first is not None and first.step == e.first_step else None
 

@@ -1,4 +1,4 @@
-"""Are there parameters that this optimizer does not move?"""
+"""Are there parameters that this optimizer does not update?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..engine.wording import named, step
 
 
 def _unoptimized(signals: Signals, *, trainable: bool) -> tuple[str, ...]:
-    """Of the parameters that no group holds, and no other optimizer."""
+    """Names of the parameters that neither a group nor another optimizer holds."""
     return tuple(
         u.name
         for u in signals.run.unoptimized
@@ -36,7 +36,7 @@ def _not_in_optimizer(signals: Signals) -> Condition | None:
 
 
 def _replaced_at(signals: Signals, names: Sequence[str]) -> dict[str, float]:
-    """Since when the optimizer holds another tensor than the model, of the names where it does."""
+    """Since when the optimizer has held another tensor than the model, by name."""
     former = {f"{name}{REPLACED}": name for name in names}
     since: dict[str, float] = {}
     for first_step, layout in signals.run.layouts:

@@ -1,4 +1,4 @@
-"""How far has training come? These explain more than they accuse."""
+"""How far has training progressed? These rules explain rather than accuse."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import number, percent
 
-# Gradient against √v̂ before the step, where the loss is exhausted, too.
+# Gradient relative to √v̂ before the step, if the loss is exhausted, too.
 CONVERGED_SURPRISE = 0.1
 CONVERGED_POINTS = 5
-# Further steps fit noise: gradients share no direction (median cosine of exp_avg and the next one,
-# either way), and the loss at the end of the stretch is hardly below that at its beginning.
+# Further steps fit noise if gradients share no direction (median cosine of exp_avg and the next
+# one, in magnitude), and the loss at the end of the stretch is hardly below that at its start.
 NO_DIRECTION = 0.2
 STILL_FALLS = 0.9
-# From this share of the run on a loss above PLATEAU_LOSS_SHARE of the first one stands still.
+# From this share of the run on, a loss above PLATEAU_LOSS_SHARE of the first one is stagnating.
 PLATEAU_START_SHARE = 0.5
 PLATEAU_POINTS = 8
 
@@ -75,7 +75,7 @@ def _converged(signals: Signals) -> Condition | str:
 
 
 def _fits_noise(e: Evidence) -> bool:
-    """Whether the loss has stood still since, and gradients share no direction."""
+    """Whether the loss has stagnated since, and gradients share no direction."""
     signals = e.signals
     inside = (signals.steps >= e.first_step) & (signals.steps <= e.last_step)
     loss = signals.column("loss")[inside]
@@ -91,16 +91,18 @@ def _fits_noise(e: Evidence) -> bool:
 def _converged_message(e: Evidence) -> str:
     share = percent(thresholds.CONVERGED_LOSS_SHARE)
     seen = say(
-        "Less than {share} of the first loss is left, and gradients have faded compared with their "
-        "past.",
+        "Less than {share} of the first loss is left, and gradients are far smaller than they "
+        "were.",
         share=share,
     )
     if not _fits_noise(e):
-        offset = say("A first loss may be mostly an offset: is the validation loss still falling?")
+        offset = say(
+            "The first loss may be mostly an offset: is the validation loss still falling?"
+        )
         return joined([seen, offset])
     noise = say(
-        "The loss stands still and gradients share no direction: further steps fit noise. Is the "
-        "validation loss still falling?"
+        "The loss no longer changes and gradients share no direction: further steps fit noise. "
+        "Is the validation loss still falling?"
     )
     return joined([seen, noise])
 
@@ -108,8 +110,8 @@ def _converged_message(e: Evidence) -> str:
 def _converged_advice(e: Evidence) -> str:
     if not _fits_noise(e):
         return say(
-            "Continue as long as the validation loss falls; where the training loss goes up and "
-            "down, use a third to a tenth of the learning rate."
+            "Continue while the validation loss falls; if the training loss oscillates, use a "
+            "third to a tenth of the learning rate."
         )
     return say(
         "Stop where the validation loss is best. To train longer, use a third to a tenth of the "

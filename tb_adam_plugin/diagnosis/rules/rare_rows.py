@@ -1,4 +1,4 @@
-"""Does weight decay eat the rows of an embedding that are hardly ever used, or meant to stay?"""
+"""Does weight decay shrink embedding rows that are rarely used, or meant to stay?"""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from ..engine.signals import Signals
 from ..engine.weight_decay import taken_so_far
 from ..engine.wording import named, percent
 
-# Share of the rows of an embedding that get no gradient at a step.
+# Share of an embedding's rows that get no gradient at a step.
 RARE_FRACTION = 0.8
 RARE_POINTS = 5
-# What weight decay has taken from a row that never has a gradient, Σ lr · weight_decay: at the
-# defaults of AdamW after 20,000 steps. Healthy: 6 of 802 runs, half of them by decay that passes
+# Σ lr · weight_decay, what weight decay has removed from a row that never has a gradient: with
+# AdamW's defaults after 20,000 steps. Healthy: 6 of 802 runs, half of them by decay that passes
 # through the moments.
 LEAST_TAKEN = 0.2
-# Where most of a model is frozen, what it has learned is to stay: of an embedding of which at every
-# record at least this share of the rows has no gradient, the RMS has fallen by so much. A few steps
-# of the few rows that are trained change it by less. A textual inversion of 400 steps lost 18 %.
+# If most of a model is frozen, what it has learned should stay: the RMS of an embedding has fallen
+# by this share, while at every record at least this share of its rows had no gradient. A few steps
+# of the few trained rows change it by less. A textual inversion of 400 steps lost 18 %.
 IDLE_FRACTION = 0.9
 LEAST_SHRUNK = 0.01
-# An alarm: so much is lost, and to so many elements no gradient has ever come. Where rows take
-# turns, as the tokens of a text do, fewer are left.
+# An alarm: this share is lost, and this share of the elements has never had a gradient. If rows
+# take turns, like the tokens of a text, fewer are left.
 ALARM_SHRUNK = 0.05
 NEVER_FRACTION = 0.9
-# At least this share of what is lost has to be what lr · weight_decay takes.
+# At least this share of the loss must be explained by lr · weight_decay.
 SHARE_OF_DECAY = 0.5
 
 
@@ -43,7 +43,7 @@ def _rare_rows(signals: Signals) -> Condition | None:
     found = each_beyond(signals, "dead_row_fraction", RARE_FRACTION, signals.run.embeddings)
     if found is None:
         return None
-    # Without decay, and with that of a short run, nothing comes of it.
+    # Without decay, or with too little of it in a short run, there is no effect.
     columns = signals.run.group_of[np.asarray(found.parameters, np.intp)]
     taken = taken_so_far(signals)[:, columns]
     return replace(found, holds=found.holds & (taken > LEAST_TAKEN))
@@ -51,7 +51,7 @@ def _rare_rows(signals: Signals) -> Condition | None:
 
 def _rare_rows_message(e: Evidence) -> str:
     of_group = taken_so_far(e.signals)[:, e.signals.run.group_of[e.parameters[0]]]
-    # The most so far: a learning rate below 0 would give back what was taken.
+    # The largest so far: a negative learning rate would give back what was removed.
     taken = max(0.0, float(np.fmax.reduce(of_group, initial=0.0)))
     said = {"share": percent(e.value), "names": named(e.names, e.signals.run.names)}
     if np.isinf(taken):
@@ -62,8 +62,8 @@ def _rare_rows_message(e: Evidence) -> str:
         )
     else:
         seen = say(
-            "Up to {share} of the rows of {names} get no gradient at a step, and weight decay has "
-            "taken {taken} of a row that was never used.",
+            "Up to {share} of the rows of {names} get no gradient at a step, and weight decay "
+            "has shrunk rows that were never used by {taken}.",
             taken=percent(1 - math.exp(-taken)),
             **said,
         )
@@ -71,8 +71,8 @@ def _rare_rows_message(e: Evidence) -> str:
 
 
 def _take_turns(e: Evidence) -> str:
-    """Say how many of the rows come now and then, and how many do not, where it was recorded."""
-    idle = e.signals.statistic(IDLE)[:, e.parameters]
+    """Say how many of the rows are used occasionally, and how many never, if recorded."""
+    idle = e.signals.values(IDLE, e.parameters)
     known = idle[~np.isnan(idle).any(axis=1)]
     if not len(known):
         return ""
@@ -107,18 +107,18 @@ RARE_ROWS = Rule(
 
 def _kept_rows(signals: Signals) -> Condition | None:
     run = signals.run
-    # Also what another optimizer holds: that of the training before may be alive.
+    # Includes parameters of another optimizer: that of the previous training may be alive.
     frozen = sum(math.prod(u.shape) for u in run.unoptimized if not u.trainable)
     tables = run.embeddings[run.elements[run.embeddings] < frozen]
     if not tables.size or not run.step.size:
         return None
-    dead = signals.statistic("dead_row_fraction")[:, tables]
+    dead = signals.values("dead_row_fraction", tables)
     idle = (dead > IDLE_FRACTION) | np.isnan(dead)
     tables = tables[idle.all(axis=0)]
     dead = dead[:, idle.all(axis=0)]
     if not tables.size:
         return None
-    rms = signals.statistic("weight_rms")[:, tables].astype(np.float64)
+    rms = signals.values("weight_rms", tables).astype(np.float64)
     lost = -np.log(rms / _first_known(rms))
     taken = taken_so_far(signals)[:, run.group_of[tables]]
     holds = (dead > IDLE_FRACTION) & (-np.expm1(-lost) > LEAST_SHRUNK)
@@ -127,15 +127,15 @@ def _kept_rows(signals: Signals) -> Condition | None:
 
 
 def _first_known(values: Float64s) -> Float64s:
-    """The first value of each column that is known, float64 ``[columns]``; NaN without any."""
+    """The first known value of each column, float64 ``[columns]``; NaN without any."""
     known = ~np.isnan(values)
     first: Float64s = values[known.argmax(axis=0), np.arange(values.shape[1])]
     return first
 
 
 def _never_had_one(e: Evidence) -> float:
-    """Least share of the elements of a table to which no gradient has ever come; NaN if unknown."""
-    zero = e.signals.statistic("zero_second_moment_fraction")[:, e.parameters]
+    """Smallest share of a table's elements that have never had a gradient; NaN if unknown."""
+    zero = e.signals.values("zero_second_moment_fraction", e.parameters)
     known = zero[~np.isnan(zero).any(axis=1)]
     return float(known[-1].min()) if len(known) else float("nan")
 
@@ -146,8 +146,8 @@ def _kept_rows_severity(e: Evidence) -> Severity:
 
 
 def _kept_rows_message(e: Evidence) -> str:
-    dead = float(np.nanmin(e.signals.statistic("dead_row_fraction")[:, e.parameters]))
-    idle = e.signals.statistic(IDLE)[:, e.parameters]
+    dead = float(np.nanmin(e.signals.values("dead_row_fraction", e.parameters)))
+    idle = e.signals.values(IDLE, e.parameters)
     never = _never_had_one(e)
     seen = say(
         "At least {share} of the rows of {names} get no gradient at any recorded step.",
@@ -169,8 +169,8 @@ def _kept_rows_message(e: Evidence) -> str:
         else ""
     )
     shrunk = say(
-        "They do not stay as they are: weight decay has made the RMS of the whole tensor {share} "
-        "smaller, while most of the model is frozen.",
+        "They still change: weight decay has made the RMS of the whole tensor {share} smaller, "
+        "while most of the model is frozen.",
         share=percent(e.value),
     )
     return joined([seen, same, ever, shrunk])

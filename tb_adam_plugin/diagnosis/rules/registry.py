@@ -1,4 +1,4 @@
-"""All rules, in order of precedence: what is certain first, then causes, then symptoms."""
+"""All rules, in order of precedence: certainties first, then causes, then symptoms."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from .weight_decay import WEIGHT_DECAY, WEIGHT_DECAY_OVERSHOOTS
 from .weights_grow import WEIGHTS_GROW
 
 RULES: tuple[Rule, ...] = (
-    # What is certain.
+    # Certainties.
     LR_ZERO,
     NOT_IN_OPTIMIZER,
     NO_GRADIENT,
@@ -61,7 +61,7 @@ RULES: tuple[Rule, ...] = (
     UNDERFLOW,
     GRADIENT_SCALE,
     STEPS_SKIPPED,
-    # Where the run starts, and how fast it goes.
+    # The start of the run, and its speed.
     INIT_TOO_SMALL,
     INIT_TOO_LARGE,
     LR_TOO_HIGH,
@@ -73,7 +73,7 @@ RULES: tuple[Rule, ...] = (
     SHORT_MEMORY,
     KEPT_ROWS,
     CLIP_ALWAYS,
-    # The state.
+    # The optimizer's state.
     BETA1_TOO_HIGH,
     DEAD_UNITS,
     VANISHING,
@@ -106,7 +106,7 @@ RULES: tuple[Rule, ...] = (
     PLATEAU,
 )
 
-# What has to be read of a run, in the order in which rules ask for it.
+# The data to read of a run, in the order in which rules request them.
 STATISTICS_NEEDED = tuple(
     dict.fromkeys(
         name

@@ -1,4 +1,4 @@
-"""Has loading a checkpoint replaced settings that the optimizer was made with?"""
+"""Has loading a checkpoint replaced settings that the optimizer was created with?"""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import decay, number
 
-# Settings are those of the checkpoint where they are equal but for so much, at so many records
-# after it was loaded: what a loop or a schedule sets at every step is theirs.
+# Settings are the checkpoint's if they are equal up to this tolerance, at this many records after
+# it was loaded: otherwise a loop or a schedule sets them at every step.
 SAME = 1e-6
 RECORDS_AFTER = 2
-# A schedule that goes on from what it was made with changes the learning rate by this share of the
+# A schedule that continues from its initial setting changes the learning rate by this share of the
 # replacement, on a logarithmic scale; at once.
 PUT_BACK = 0.5
 MOST_SHOWN = 4
 _DECAYS = ("beta1", "beta2", "beta3", "alpha", "momentum")
 
-# By group and name: what it was, what it became.
+# Old and new value, by group and name.
 Replaced = dict[tuple[int, str], tuple[float, float]]
 
 
 def _replaced(signals: Signals) -> dict[float, Replaced]:
-    """What checkpoints have replaced and nobody has set again, by the first step afterwards."""
+    """Replaced settings that were not set again, by the first step after each checkpoint."""
     run, found = signals.run, dict[float, Replaced]()
     for first, layout in run.layouts:
         here: Replaced = {}
@@ -43,7 +43,7 @@ def _replaced(signals: Signals) -> dict[float, Replaced]:
 
 
 def _may_be_a_schedule(replaced: Replaced, layout: Layout) -> bool:
-    """Whether learning rates alone are lower, as ReduceLROnPlateau leaves them."""
+    """Whether only learning rates are lower, as after ReduceLROnPlateau."""
     return all(
         name == "lr" and after < before and "initial_lr" not in layout.groups[group].options
         for (group, name), (before, after) in replaced.items()
@@ -61,7 +61,7 @@ def _values_after(signals: Signals, name: str, group: int, first: float) -> Floa
 
 
 def _is_used(used: Float64s, before: float, after: float, *, scheduled: bool) -> bool:
-    """Whether steps were taken with what the checkpoint has brought."""
+    """Whether steps were taken with the checkpoint's value."""
     if not used.size or np.isnan(used).any():
         return False
     if not scheduled:

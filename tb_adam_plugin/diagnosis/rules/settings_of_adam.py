@@ -1,4 +1,4 @@
-"""Are the settings of Adam meant? Exact, and known from the first step."""
+"""Are the settings of Adam intended? Exact, and known from the first step."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import decay, number
 
-# What a gradient adds to exp_avg is halved after 34 and 138 steps. Healthy: up to 0.95.
+# A gradient's contribution to exp_avg is halved after 34 and 138 steps. Healthy: up to 0.95.
 BETA1_ASKS = 0.98
 BETA1_ALARM = 0.995
-# Half of float16's smallest number: an ε below it becomes 0.
+# Half of float16's smallest number: a smaller ε becomes 0.
 FLOAT16_SMALLEST_EPS = 2.0**-25
 
 
-# Optimizers whose weight_decay is added to the gradient unless an option says otherwise.
+# Optimizers that add weight_decay to the gradient unless an option says otherwise.
 _COUPLED = frozenset({"Adam", "NAdam", "RAdam", "Adamax"})
 
 
@@ -78,7 +78,7 @@ COUPLED_DECAY = Rule(
 
 
 def _beta1_too_high(signals: Signals) -> Condition | None:
-    # What is called beta1 elsewhere does something else, Lion's among them.
+    # In other optimizers, such as Lion, beta1 has another meaning.
     return _groups_where(
         signals,
         [
@@ -104,8 +104,8 @@ BETA1_TOO_HIGH = Rule(
     persistence=Persistence(),
     severity=lambda e: "warning" if _beta1(e) > BETA1_ALARM else "info",
     message=lambda e: say(
-        "beta1 is {beta1}: the contribution of a gradient to exp_avg halves only after {steps} "
-        "steps. By then gradients point elsewhere, and exp_avg cannot turn in time.",
+        "beta1 is {beta1}: the contribution of a gradient to exp_avg takes {steps} steps to "
+        "halve. By then gradients point elsewhere, and exp_avg cannot turn in time.",
         beta1=decay(_beta1(e)),
         steps=number(np.log(0.5) / np.log(_beta1(e))),
     ),
@@ -123,7 +123,7 @@ def _eps_rounds_to_zero(signals: Signals) -> Condition | None:
         [
             i in half
             and group.storage.get("exp_avg_sq") == "float16"
-            and not group.options.get("fused")  # which computes in float32
+            and not group.options.get("fused")  # it computes in float32
             and _last(signals, "eps", i) <= FLOAT16_SMALLEST_EPS
             for i, group in enumerate(run.groups)
         ],

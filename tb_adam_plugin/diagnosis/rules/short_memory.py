@@ -1,4 +1,4 @@
-"""Does weight decay make the weights forget within few steps what they have learned?"""
+"""Does weight decay make the weights forget what they have learned within a few steps?"""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ..engine.wording import number, one_digit, percent, step
 from ..engine.worst import worst_of_row
 from .noise import lately_and_before, no_longer_falls
 
-# Only where it has taken so much in all that weights have begun to forget.
+# Only if it has removed enough in total for weights to start forgetting.
 TAKEN_SO_FAR = 0.3
-# An alarm, whatever the gradients are: decay is ten times what is usual, in the time of the run it
-# takes a weight down to a third, and a typical weight matrix has shrunk to this share of its first
-# RMS (a language model with 100 times its decay: 0.45; healthy: from 0.9), or the loss no longer
-# falls at the last record: weights that begin small may grow, and learn nothing that lasts.
+# An alarm, whatever the gradients: decay is ten times the usual, would shrink a weight to a third
+# over the run, and either a typical weight matrix has shrunk to this share of its initial RMS (a
+# language model with 100 times its decay: 0.45; healthy: from 0.9), or the loss no longer falls at
+# the last record: weights that start small may grow, and learn nothing that lasts.
 ALARM_DECAY = 10 * USUAL_DECAY
 ALARM_TAKEN = 1.0
 SHRUNK = 0.5
@@ -38,7 +38,7 @@ def _forgets(signals: Signals) -> Condition | None:
     if not taken.size:
         return None
     of_matrices = np.isin(np.arange(taken.shape[1]), run.group_of[run.weights_or_matrices])
-    # From 1 on decay overshoots, which is another thing.
+    # From 1 on decay overshoots, which is a different problem.
     beyond = (taken > TAKEN_AT_A_STEP) & (taken <= 1) & of_matrices
     beyond &= taken_so_far(signals) > TAKEN_SO_FAR
 
@@ -67,16 +67,17 @@ def _settings(e: Evidence) -> tuple[float, float]:
 
 
 def _shrunk_to(e: Evidence) -> float:
-    """Median RMS of the weights that decay so at the last record, over that of the first one.
+    """Median RMS of the affected weights at the last record, relative to the first one.
 
-    NaN of a run that was resumed, or without such weights.
+    NaN if the run was resumed, or without such weights.
     """
     signals = e.signals
     weights = np.intersect1d(e.parameters, signals.started_weights)
     if signals.first_scales is None or not weights.size:
         return float("nan")
-    rms = signals.statistic("weight_rms")[:, weights]
-    return median_of_all(rms[-1] / np.where(rms[0] > 0, rms[0], np.nan))
+    rms = signals.statistic("weight_rms")
+    first = rms[0, weights]
+    return median_of_all(rms[-1, weights] / np.where(first > 0, first, np.nan))
 
 
 def _severity(e: Evidence) -> Severity:
@@ -115,8 +116,8 @@ def _message(e: Evidence) -> str:
 def _forgets_within(e: Evidence) -> str:
     lr, decay = _settings(e)
     return say(
-        "At step {step}, decay takes lr · weight_decay = {lr} · {decay} = {taken} of a weight: of "
-        "what was learned {steps} steps ago, a third is left.",
+        "At step {step}, decay takes lr · weight_decay = {lr} · {decay} = {taken} of a weight: a "
+        "third of what was learned {steps} steps ago is left.",
         step=step(e.worst_step),
         lr=number(lr),
         decay=number(decay),

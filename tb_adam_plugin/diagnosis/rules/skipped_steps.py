@@ -1,4 +1,4 @@
-"""Does a gradient scaler leave steps out, so that the run stands still?"""
+"""Does a gradient scaler skip steps, so the run stagnates?"""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import Signals
 from ..engine.wording import number, percent, step
 
-# Steps that a gradient scaler left out, of so many that were taken and those. It tries a larger
-# scale every 2,000 steps, which costs one.
+# Number of steps that a gradient scaler skipped, among this many taken and skipped ones. It tries a
+# larger scale every 2,000 steps, which costs one.
 SKIPPED_WINDOW = 50
 SKIPPED_SHARE = 0.1
 SKIPPED_MOST = 0.5
 
 
 def _skipped(signals: Signals) -> Float64s:
-    """How many steps were left out before each one since the one before it, float64 ``[steps]``.
+    """Number of steps skipped between each step and the previous one, float64 ``[steps]``.
 
-    A fused optimizer tells. Of any other the loss scale does, which is halved each time
+    A fused optimizer reports it. For any other, the loss scale shows it, which is halved each time
     (``backoff_factor`` of torch/amp/grad_scaler.py).
     """
     counted = np.diff(signals.column("skipped_steps"), prepend=0.0)
@@ -43,7 +43,7 @@ def _steps_skipped(signals: Signals) -> Condition | None:
     sums = np.cumsum(np.append(0.0, skipped))
     lately = np.full(skipped.shape, np.nan)
     lately[window - 1 :] = sums[window:] - sums[:-window]
-    # A scaler begins with a large scale and has to find the right one.
+    # A scaler starts with a large scale and has to find the right one.
     begun = signals.steps - window >= max(signals.run.first_step, thresholds.LEAST_GRACE)
     share = lately / (lately + window)
     holds = (share > SKIPPED_SHARE) & begun

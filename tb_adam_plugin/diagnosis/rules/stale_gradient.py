@@ -1,4 +1,4 @@
-"""Do gradients add up from step to step, without zero_grad()?"""
+"""Do gradients accumulate from step to step, without zero_grad()?"""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..engine.signals import Signals
 from ..engine.stretches import in_a_row, lasting
 from ..engine.wording import counted, number
 
-# Norm of what .grad held before the first backward pass of a step, against that of the gradient.
-# Healthy: 0. Of a gradient that was clipped to a fiftieth a fiftieth is left.
+# Norm of the content of .grad before the first backward pass of a step, relative to the gradient's.
+# Healthy: 0. If a gradient was clipped to a fiftieth, a fiftieth is left.
 LEFT_RATIO = 0.01
 LEFT_STEPS = 3
-# Of another loss, which is certain of every single step: a discriminator may take several steps for
-# one of its generator. Healthy: 0.
+# For a leftover of another loss, which is certain at every single step: a discriminator may take
+# several steps for one of its generator. Healthy: 0.
 LEFTOVER_STEPS = 3
-# Where that was not recorded: cosine of exp_avg and the next gradient, and gradient norm against
+# If that was not recorded: cosine of exp_avg and the next gradient, and gradient norm relative to
 # the first ones.
 ADDING_UP_COSINE = 0.9
 ADDING_UP_GROWTH = 3.0
@@ -41,14 +41,14 @@ def _stale_gradient(signals: Signals) -> Condition | str:
     if signals.steps.size < LEFT_STEPS:
         return too_few_steps(signals, LEFT_STEPS)
     holds = in_a_row((left > LEFT_RATIO) & ~_adds_up_on_purpose(signals), LEFT_STEPS)
-    return at_every_step(signals, left, holds, LEFT_RATIO)
+    return at_every_step(signals, left, holds, LEFT_RATIO, compared=_LEFT)
 
 
 def _adds_up_on_purpose(signals: Signals) -> Flags:
-    """At which steps an optimizer that leaves out steps may still add up gradients, ``[steps]``.
+    """Steps at which an optimizer that skips some may still be accumulating, ``[steps]``.
 
-    What a step has not used is meant for a later one. Such an optimizer moves nothing at a step at
-    which the learning rate is not 0, and no formula says that it should have.
+    A gradient that a step has not used is meant for a later one. Such an optimizer moves nothing at
+    a step with a nonzero learning rate, and no formula says that it should have.
     """
     ratio, lost = signals.statistic("update_to_weight_ratio"), signals.statistic(_LOST)
 
@@ -61,12 +61,12 @@ def _adds_up_on_purpose(signals: Signals) -> Flags:
     before, recorded = signals.steps - 1, signals.run.step
     if not left_out.any():
         return np.zeros(before.shape, bool)
-    # Where the step before has no record, nobody knows.
+    # Unknown if the previous step has no record.
     return np.isin(before, recorded[left_out]) | ~np.isin(before, recorded)
 
 
 def _adding_up(signals: Signals) -> Condition | str:
-    """Where gradients look as if they added up."""
+    """Where gradients look accumulated."""
     run = signals.run
     norm = signals.norm_before_clip
     first = norm[np.isfinite(norm)][: thresholds.FIRST_LOSSES]
@@ -76,7 +76,14 @@ def _adding_up(signals: Signals) -> Condition | str:
     weights = run.weights_or_matrices
     cosine = signals.median("momentum_gradient_cosine", weights)
     holds = (cosine > ADDING_UP_COSINE) & (growth > ADDING_UP_GROWTH)
-    found = Condition(run.step, holds, cosine, ADDING_UP_COSINE, blame=lambda record: weights)
+    found = Condition(
+        run.step,
+        holds,
+        cosine,
+        ADDING_UP_COSINE,
+        blame=lambda record: weights,
+        compared="momentum_gradient_cosine",
+    )
     points = Persistence(ADDING_UP_POINTS)
     return replace(found, holds=lasting(found, points), lacking=too_few(found, points, signals))
 
@@ -122,14 +129,15 @@ STALE_GRADIENT = Rule(
 def _leftover_gradient(signals: Signals) -> Condition | None:
     left = signals.column(_LEFTOVER)
     if not np.isfinite(left).any():
-        return None  # no gradient is ever added to another one
+        return None  # gradients are never accumulated
     holds = left > LEFT_RATIO
-    return at_every_step(signals, left, holds & (holds.sum() >= LEFTOVER_STEPS), LEFT_RATIO)
+    holds &= holds.sum() >= LEFTOVER_STEPS
+    return at_every_step(signals, left, holds, LEFT_RATIO, compared=_LEFTOVER)
 
 
 LEFTOVER_GRADIENT = Rule(
     id="leftover_gradient",
-    title="Gradients of another optimizer's loss are in the step",
+    title="The step contains gradients of another optimizer's loss",
     needs=("step",),
     uses=(_LEFTOVER,),
     condition=_leftover_gradient,

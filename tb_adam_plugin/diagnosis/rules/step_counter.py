@@ -1,4 +1,4 @@
-"""Does the optimizer's step counter count?"""
+"""Does the optimizer's step counter advance?"""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from ..engine.wording import named, number
 
 
 def _not_counted(signals: Signals) -> Condition | None:
-    """Parameters with a gradient that move, and whose state counts no step between two records."""
+    """Parameters with a gradient that move, but whose step count stayed between two records."""
     run = signals.run
     still = signals.by_record(
         "stands still",
         lambda part: (
             (signals.change("state_step", part) == 0)
             & (signals.statistic("zero_gradient_fraction")[part] < 1)
-            # A subclass may leave out a step, and does not count it.
+            # A subclass may skip a step, and does not count it.
             & (signals.statistic("update_to_weight_ratio")[part] != 0)
         ),
     )
     some = np.flatnonzero(still.any(axis=0))
-    counts = signals.statistic("state_step")[:, some]
+    counts = signals.values("state_step", some)
     known = np.arange(run.step.size) > 0
     return Condition(run.step, still[:, some], counts, 0.0, some, known=known)
 
 
 NOT_COUNTED = Rule(
     id="step_not_counted",
-    title="The optimizer's step counter stands still",
+    title="The optimizer's step counter is stuck",
     needs=("state_step", "zero_gradient_fraction"),
     uses=("update_to_weight_ratio",),
     condition=_not_counted,
@@ -44,7 +44,7 @@ NOT_COUNTED = Rule(
         count=number(e.value),
     ),
     advice=lambda e: say(
-        "Look for a step tensor that parameters share, one that load_state_dict() replaces, or a "
+        "Look for a step tensor shared by parameters, one replaced by load_state_dict(), or a "
         "state restored before every step."
     ),
     reference="",

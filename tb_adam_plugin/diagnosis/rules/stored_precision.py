@@ -1,4 +1,4 @@
-"""Can the type that stores exp_avg_sq hold it?"""
+"""Can the type that stores exp_avg_sq represent it?"""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from ..engine.conditions import each_beyond, median_beyond
 from ..engine.rule import Evidence, Persistence, Rule
 from ..engine.wording import decay, named, percent
 
-# Share of the elements with a gradient whose exp_avg_sq is 0 or subnormal, of any weight.
+# Share of the elements with a gradient whose exp_avg_sq is 0 or subnormal, in any weight.
 UNDERFLOW_FRACTION = 0.05
 UNDERFLOW_POINTS = 3
-# Share of the elements whose decay rounds back, median of the weights.
+# Share of the elements whose decay is rounded away, median of the weights.
 FROZEN_FRACTION = 0.5
 FROZEN_POINTS = 5
 

@@ -17,7 +17,7 @@ from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import named, percent, step
 
-# Share of the rows of a table to which no gradient comes. Half of a vocabulary may never occur.
+# Share of a table's rows that get no gradient. Half of a vocabulary may never occur.
 UNUSED_FRACTION = 0.9
 UNUSED_POINTS = 5
 
@@ -27,7 +27,7 @@ def _unused_rows(signals: Signals) -> Condition | None:
     stacks = [i for i in run.weights if is_stack(run.parameters[i])]
     tables = [i for i in run.weights if may_be_table(run.parameters[i])]
     parameters = np.union1d(run.embeddings, np.array([*stacks, *tables], np.intp))
-    # Of a stack one row is enough: it is a whole expert.
+    # In a stack, one row is enough: it is a whole expert.
     limits = [
         0.5 / run.parameters[i].shape[0] if i in stacks else UNUSED_FRACTION for i in parameters
     ]
@@ -37,10 +37,10 @@ def _unused_rows(signals: Signals) -> Condition | None:
     if found is None:
         return None
     chosen = np.asarray(found.parameters, np.intp)
-    # The words of a text take turns: many a row that is used has no gradient at this step. A
-    # codebook of which few entries are used has nearly all of these in each batch.
-    dead = signals.statistic("dead_row_fraction")[:, chosen]
-    takes_turns = dead - signals.statistic(IDLE)[:, chosen] > 1 - dead
+    # The words of a text take turns: many rows that are used have no gradient at this step. If only
+    # a few entries of a codebook are used, nearly all of these are in each batch.
+    dead = signals.values("dead_row_fraction", chosen)
+    takes_turns = dead - signals.values(IDLE, chosen) > 1 - dead
     return replace(found, holds=found.holds & (np.isin(chosen, stacks) | ~takes_turns))
 
 

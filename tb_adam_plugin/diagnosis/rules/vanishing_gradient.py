@@ -17,28 +17,27 @@ from ..engine.signals import Signals
 from ..engine.wording import number, step
 from .learning_rate_too_low import steps_look_short
 
-# Elasticity of the first weight against the last one, in decades, and rank correlation with depth.
-# Healthy: up to 1.8 for so many points but in two runs; sigmoids all the way: from 2.2.
+# Elasticity of the first weight relative to the last one, in decades, and rank correlation with
+# depth. Healthy: up to 1.8 for this many points except in two runs; all sigmoids: from 2.2.
 LEAST_DECADES = 1.8
 LEAST_CORRELATION = 0.85
 LEAST_WEIGHTS = 4
-# The largest step from a weight to the next one, as a share of all decades: where one weight alone
-# stands apart, as the output matrix of a language model while it learns the frequencies of words,
-# nothing vanishes layer by layer. Sigmoids all the way, median of the records: up to 0.43;
-# language models: from 0.66.
+# The largest step from a weight to the next one, as a share of all decades: if a single weight
+# stands apart, like the output matrix of a language model while it learns word frequencies, nothing
+# vanishes layer by layer. All sigmoids, median of the records: up to 0.43; language models: from
+# 0.66.
 LARGEST_STEP = 0.55
-# The loss where it ends, against the first one: below it training goes on all the same. Sigmoids
-# all the way: from 0.91; healthy: up to 0.62, of LSTMs, in whose first layers gradients grow by and
-# by.
+# The loss at the end of the stretch relative to the first one: below it, training progresses
+# anyway. All sigmoids: from 0.91; healthy: up to 0.62, in LSTMs, in whose first layers gradients
+# grow slowly.
 TRAINS_LOSS_SHARE = 0.8
-# What steps have made of the profile, so many decades beyond the one at first, did no harm where it
-# has ended within this share of the run and the loss has clearly fallen since. Sigmoids all the
-# way: by up to 0.6; a language model whose first steps were long: by 3.3.
+# A profile that the steps made this many decades steeper than initially did no harm if it has ended
+# within this share of the run and the loss has clearly fallen since. All sigmoids: by up to 0.6; a
+# language model whose first steps were long: by 3.3.
 GROWN_DECADES = 1.0
 EARLY_SHARE = 0.1
-# At this share of the records gradients agree and weights hardly move: the profile is still that
-# of the initial weights, as a learning rate that is too low leaves it. Sigmoids all the way: up to
-# 0.38.
+# At this share of the records gradients agree and weights hardly move: the profile is still the
+# initial weights', because the learning rate is too low. All sigmoids: up to 0.38.
 SLOW_SHARE = 0.5
 VANISHING_POINTS = 4
 
@@ -80,9 +79,9 @@ def _rank_correlation(rows: Float64s) -> Float64s:
 
 
 def _losses_of(e: Evidence) -> tuple[float, float]:
-    """The loss at first, and the averaged one where a stretch ends; NaN where unknown.
+    """The initial loss, and the averaged one at the end of a stretch; NaN if unknown.
 
-    Of a stretch that ended early, the one where the run ends.
+    If the stretch ended early, the averaged loss at the end of the run.
     """
     signals = e.signals
     until = np.inf if _ended_early(e) else e.last_step
@@ -92,7 +91,7 @@ def _losses_of(e: Evidence) -> tuple[float, float]:
 
 
 def _ended_early(e: Evidence) -> bool:
-    """Whether the first steps made the profile, and it has passed."""
+    """Whether the first steps caused the profile, and it has passed."""
     run = e.signals.run
     early = run.first_step + EARLY_SHARE * (run.length - run.first_step)
     grown = float(e.value - e.course[0, 1]) if len(e.course) else 0.0
@@ -110,7 +109,7 @@ def _is_slow(e: Evidence) -> bool:
 
 
 def _vanishing_severity(e: Evidence) -> Severity:
-    """A question where the loss falls all the same, or the steps are too short to tell."""
+    """A question if the loss falls anyway, or if the steps are too short to tell."""
     first, last = _losses_of(e)
     share = thresholds.PLATEAU_LOSS_SHARE if _ended_early(e) else TRAINS_LOSS_SHARE
     falls = 0 < last < share * first
@@ -122,9 +121,9 @@ def _vanishing_message(e: Evidence) -> str:
     if e.is_over:
         if _vanishing_severity(e) == "warning":
             return say(
-                "From the last layer to the first one the loss became {times} times less sensitive "
-                "to a relative change of the weights, layer by layer, up to step {step}, where "
-                "that ended.",
+                "From the last layer to the first one the loss became {times} times less "
+                "sensitive to a relative change of the weights, layer by layer, until step "
+                "{step}.",
                 times=times,
                 step=step(e.last_step),
             )
@@ -147,15 +146,15 @@ def _vanishing_message(e: Evidence) -> str:
 
 def _vanished_for_a_while(e: Evidence) -> str:
     return say(
-        "Up to step {step} the loss was up to {times} times less sensitive to a relative change of "
-        "the weights, the more so the nearer these are to the input. That has ended.",
+        "Up to step {step} the loss was up to {times} times less sensitive to a relative change "
+        "of the weights, the more so the closer they are to the input. This has ended.",
         step=step(e.last_step),
         times=number(10**e.value),
     )
 
 
 def _fell(e: Evidence) -> str:
-    """Say that the loss falls, or fell, all the same."""
+    """Say that the loss falls, or fell, anyway."""
     first, last = map(number, _losses_of(e))
     if not e.is_over:
         return say("It still falls, from {first} to {last}.", first=first, last=last)
@@ -168,11 +167,11 @@ def _vanishing_advice(e: Evidence) -> str:
     if _is_slow(e):
         return say("First find out whether the learning rate is too low.")
     if _vanishing_severity(e) == "info":
-        falls = say("Nothing has to change as long as the loss falls.")
+        falls = say("Nothing needs to change while the loss falls.")
         return "" if e.is_over else falls
     run = e.signals.run
     words = " ".join(f"{run.names[i]} {run.parameters[i].module}" for i in run.weights).lower()
-    # The gates of a recurrent layer are sigmoids, and stay so.
+    # The gates of a recurrent layer are always sigmoids.
     recurrent = re.search(r"lstm|gru|rnn|weight_[ih]h_l\d", words)
     change = (
         say("Add residual connections or normalization, or use a Xavier gain.")

@@ -23,14 +23,14 @@ from ..engine.weight_decay import (
 from ..engine.wording import named, number, one_digit, step
 from ..engine.worst import worst_of_row
 
-# So many windows in a row above STRONG_DECAY_RATIO. It is an alarm where the update is along the
-# weights. What is advised would bring the largest ratio down to the target if weights and updates
-# stayed as they are, by no larger a factor. They do not, so no ratio is promised.
+# Number of consecutive windows above STRONG_DECAY_RATIO. An alarm if the update is along the
+# weights. The advice would bring the largest ratio down to the target if weights and updates stayed
+# the same, by at most this factor. They do not, so no ratio is promised.
 STRONG_POINTS = 5
 SHRINKING_COSINE = 0.85
 TARGET_RATIO = 0.1
 MOST_FACTOR = 1e4
-# lr · weight_decay, of which each step takes so much of a weight: above it the sign changes, above
+# lr · weight_decay, the share of a weight that each step removes: above it the sign changes, above
 # twice that the weight grows.
 SIGN_CHANGES = 1.0
 USUAL_DECAY = (0.01, 0.1)
@@ -82,8 +82,8 @@ def _overshooting_message(e: Evidence) -> str:
             **said,
         )
     return say(
-        "Whatever the gradient, each step multiplies {names} by 1 - lr · weight_decay = 1 - {lr} · "
-        "{decay} = {factor}: weights change sign at every step, and forget what they hold.",
+        "Whatever the gradient, each step multiplies {names} by 1 - lr · weight_decay = 1 - {lr} "
+        "· {decay} = {factor}: weights change sign at every step, and lose what they learned.",
         **said,
     )
 
@@ -145,12 +145,19 @@ def _weight_decay(signals: Signals) -> Condition | None:
     holds = (ratio > threshold) & is_settled(signals) & ~has_converged(signals)
     known = np.ones(run.step.shape, bool)
     return Condition(
-        run.step, holds, ratio, threshold, blame=blame, since=signals.settled, known=known
+        run.step,
+        holds,
+        ratio,
+        threshold,
+        blame=blame,
+        since=signals.settled,
+        known=known,
+        compared="weight_decay_ratio",
     )
 
 
 def _decaying(signals: Signals) -> list[Indices]:
-    """Matrices of the groups that decay alike; all parameters of those without a matrix."""
+    """Matrices of the groups with the same decay; all parameters of groups without a matrix."""
     run = signals.run
     decay = run.hyperparameters.get("weight_decay")
     if decay is None or not decay.size:
@@ -166,20 +173,20 @@ def _decaying(signals: Signals) -> list[Indices]:
 
 
 def _decay_of(signals: Signals, parameters: Indices) -> Float64s:
-    """Median weight decay against the update, float64 ``[records]``; NaN where it is no fault."""
+    """Median weight decay relative to the update, float64 ``[records]``; NaN if harmless."""
     run, taken = signals.run, taken_at_a_step(signals)
 
     def compute(part: slice) -> Float64s:
         ratio = signals.statistic("weight_decay_ratio")[part][:, parameters]
         zero = signals.statistic("zero_gradient_fraction")[part][:, parameters]
-        # Without a gradient decay is all there is; one that overshoots does not shrink anything.
+        # Without a gradient only decay is left; if it overshoots, nothing shrinks.
         beyond = taken[part][:, run.group_of[parameters]] > SIGN_CHANGES
         return median(np.where((zero < 1) & ~beyond, ratio, np.nan))
 
     ratio = signals.by_record(("decay", parameters.tobytes()), compute)
     if not signals.is_known("epsilon_fraction"):
         return ratio
-    # Where eps makes the rest of the update small, eps is what to change.
+    # If eps makes the rest of the update small, eps is the setting to change.
     small = signals.median("epsilon_fraction", parameters) > thresholds.SHARE_BELOW_EPS
     return np.where(small, np.nan, ratio)
 
@@ -201,29 +208,28 @@ def _is_decoupled(e: Evidence) -> bool:
 
 
 def _seen(e: Evidence) -> str:
-    """Say how strong weight decay is, and of which tensors that is the median."""
+    """Say how strong weight decay is, and for which tensors that is the median."""
     said = {"times": number(e.value), "step": step(e.worst_step)}
     of_matrices = all(len(e.signals.run.parameters[i].shape) > 1 for i in e.parameters.tolist())
     if _is_decoupled(e):
         if of_matrices:
             return say(
-                "Weight decay is {times} times the rest of the update in the median of the "
-                "matrices (step {step})",
+                "Weight decay of the median matrix is {times} times the rest of the update (step "
+                "{step})",
                 **said,
             )
         return say(
-            "Weight decay is {times} times the rest of the update in the median of the tensors "
-            "(step {step})",
+            "Weight decay of the median tensor is {times} times the rest of the update (step "
+            "{step})",
             **said,
         )
     if of_matrices:
         return say(
-            "Weight decay is {times} times the gradient in the median of the matrices (step "
-            "{step})",
+            "Weight decay of the median matrix is {times} times the gradient (step {step})",
             **said,
         )
     return say(
-        "Weight decay is {times} times the gradient in the median of the tensors (step {step})",
+        "Weight decay of the median tensor is {times} times the gradient (step {step})",
         **said,
     )
 
@@ -238,11 +244,11 @@ def _weight_decay_message(e: Evidence) -> str:
     taken = float(taken_at_a_step(e.signals)[record, group])
     if 0 < taken <= 1:
         return say(
-            "{seen}: what a step adds is gone again after about {steps} steps.",
+            "{seen}: what a step adds is gone after about {steps} steps.",
             seen=seen,
             steps=number(1 / taken),
         )
-    return say("{seen}: it takes away again what training adds.", seen=seen)
+    return say("{seen}: it removes what training adds.", seen=seen)
 
 
 def _weight_decay_advice(e: Evidence) -> str:
@@ -256,7 +262,7 @@ def _weight_decay_advice(e: Evidence) -> str:
     lr = e.signals.usual_lr(e.parameters, e.worst_step)
     wanted = now / factor
     if _is_decoupled(e) and TAKEN_AT_A_STEP < lr * now <= SIGN_CHANGES:
-        # The weights forget as well: the smaller value answers both.
+        # The weights forget as well: the smaller value solves both.
         wanted = min(wanted, usual_instead_of(now))
     wanted = one_digit(wanted)
     if _is_decoupled(e) and lr > 0 and wanted > 0:

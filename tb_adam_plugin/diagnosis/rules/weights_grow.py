@@ -1,7 +1,7 @@
 """Do the weights grow so fast that the learning rate may be too high?
 
-Where steps are far too long, most of what they add is noise, and the weights grow by it. That is
-seen where the first updates were short for a warm-up, and the loss falls all the same.
+If steps are far too long, most of what they add is noise, which makes the weights grow. This shows
+even if a warm-up kept the first updates short and the loss falls.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import Signals
 from ..engine.wording import number, one_digit, step
 
-# RMS of a typical weight matrix over that of the first record, in so many first steps. Language
-# models of 3 million weights, 600 steps: 1.3 at step 200 and 1.5 in the end at the usual learning
-# rate, 1.9 and 2.7 at 3 times that, which does no harm, 4.2 and 6.1 at 10 times, 8.3 and 13 at 30.
+# RMS of a typical weight matrix relative to the first record, within this many first steps.
+# Language models with 3 million weights, 600 steps: 1.3 at step 200 and 1.5 at the end at the usual
+# learning rate, 1.9 and 2.7 at 3 times that, which does no harm, 4.2 and 6.1 at 10 times, 8.3 and
+# 13 at 30.
 GROWTH = 4.0
 EARLY_STEPS = 600.0
 # An alarm. The same models at 10 times the usual learning rate, over 600 and 2,000 steps: 6.2 to
@@ -28,14 +29,14 @@ ALARM_GROWTH = 7.5
 # Small networks without hidden layers grow as much while they learn: up to 13.
 LEAST_MATRICES = 4
 GROWTH_POINTS = 3
-# Of a learning rate that may be too high a third is tried first, and a tenth where it is.
+# If the learning rate may be too high, a third is tried first; if it is, a tenth.
 FACTOR, ALARM_FACTOR = 3.0, 10.0
-# A step of these is as long for small gradients as for large ones. Healthy: up to 19.
+# Their steps are as long for small gradients as for large ones. Healthy: up to 19.
 SIGN_OPTIMIZERS = ("Lion",)
 
 
 def _growth(signals: Signals, matrices: Indices) -> Float64s:
-    """Median RMS over that of the first record, float64 ``[records]``."""
+    """Median RMS relative to the first record, float64 ``[records]``."""
 
     def compute(part: slice) -> Float64s:
         rms = signals.statistic("weight_rms")
@@ -63,7 +64,7 @@ def _grow(signals: Signals) -> Condition | None:
 
 def _severity(e: Evidence) -> Severity:
     loss = e.signals.smooth_loss
-    # Where the loss has risen beyond its start, another rule says so.
+    # If the loss has risen above its start, another rule reports it.
     has_risen = bool(loss.size and loss[-1] > e.signals.starting_loss)
     return "warning" if e.value > ALARM_GROWTH and not has_risen else "info"
 
@@ -71,7 +72,7 @@ def _severity(e: Evidence) -> Severity:
 def _message(e: Evidence) -> str:
     signals = e.signals
     noise = say(
-        "Steps that are too long add noise, and weights grow by it even where the loss falls."
+        "Steps that are too long add noise, which makes weights grow even while the loss falls."
     )
     said = {"step": step(e.worst_step), "times": number(e.value)}
     if e.first_step < e.worst_step:

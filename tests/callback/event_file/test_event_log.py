@@ -1,4 +1,4 @@
-"""The event file: what is in it, whose it is, and which arguments are refused."""
+"""The event file: its content, its ownership, and refused arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of the event file when the disk does not do its part."""
+"""The event file on failing disks."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_deleted_folder_is_an_error_that_names_the_file(tmp_path: Path) -> Non
 def test_a_local_disk_that_is_slow_again_and_again_is_written_on_a_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # On a busy machine a log of another test may have got a thread, too, and still hold it.
+    # On a busy machine, the log of another test may have a thread, too, and still hold it.
     others = writer_threads()
     monkeypatch.setattr(run_folder_writer, "_SLOW_SECONDS", -1.0)
     log = EventLog(tmp_path)

@@ -1,4 +1,4 @@
-"""What is in the event file when its process ends, is killed or forks."""
+"""The content of the event file when its process ends, is killed or forks."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ def test_a_destructor_logs_what_it_cannot_raise(
 
 
 class WholeFiles:
-    """A storage that cannot append, as TensorBoard's own for S3."""
+    """A storage that cannot append, like TensorBoard's own for S3."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -144,7 +144,7 @@ class WholeFiles:
         return path in self.files
 
     def makedirs(self, path: str) -> None:
-        """Folders need no making."""
+        """Do nothing: folders need not be created."""
 
     def write(self, path: bytes, data: bytes, binary_mode: bool) -> None:
         assert binary_mode

@@ -1,4 +1,4 @@
-"""What becomes of records when the writer's thread fails, is forked or does not start."""
+"""What happens to records when the writer's thread fails, is forked or does not start."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_training_goes_on_where_a_record_cannot_be_packed(
     numbers = itertools.count(1)
     fail_to_pack(monkeypatch, lambda: next(numbers) in (3, 4))
     training = Training(tmp_path)
-    with pytest.warns(UserWarning, match=r"cannot pack the record of step 3.*goes on") as caught:
+    with pytest.warns(UserWarning, match=r"cannot pack the record of step 3.*continue") as caught:
         training.steps(12, wait_until_idle)
     assert len(caught) == 1
     training.debug.close()
@@ -147,7 +147,7 @@ def test_a_deleted_file_is_told_and_not_kept_for(tmp_path: Path) -> None:
 def test_a_log_that_is_closed_in_mid_write_does_not_wait_for_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a signal handler does: on the thread that writes, between any two of its instructions."""
+    """Like a signal handler: on the writing thread, between any two of its instructions."""
     log = EventLog(tmp_path)
     write_large(log, [1])
     background = log._writer._background  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Whose memory the writer's thread uses, and whose time."""
+"""Ownership of the memory and time that the writer's thread uses."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_what_waits_does_not_change_with_the_next_records(
 def test_arrays_that_are_handed_over_may_be_written_to_afterwards(
     tmp_path: Path, packing: Gate, on_this_thread: Callable[[], None]
 ) -> None:
-    """Tensors are copied, and so is what of the histograms is a view of other memory."""
+    """Tensors are copied, and so are histograms that are views of other memory."""
 
     def write(folder: Path, overwrites: bool) -> list[bytes]:
         log = EventLog(folder)

@@ -68,7 +68,7 @@ def test_a_frozen_parameter_of_the_optimizer_is_followed_when_it_is_unfrozen(
 
 
 def test_optimizers_that_take_turns_see_their_own_steps(tmp_path: Path) -> None:
-    """As in a GAN: two optimizers, each stepping while the other's gradients lie about."""
+    """As in a GAN: two optimizers, each stepping while the other's gradients are present."""
     model = make_model()
     optimizers = [torch.optim.AdamW(model[i].parameters(), lr=lr) for i, lr in ((0, 0.1), (2, 0.2))]
     folders = [tmp_path / "generator", tmp_path / "discriminator"]
@@ -86,7 +86,7 @@ def test_optimizers_that_take_turns_see_their_own_steps(tmp_path: Path) -> None:
     assert sorted(second.steps) == [1, 2]
     assert {row["lr"] for row in first.steps.values()} == {0.1}
     assert {row["lr"] for row in second.steps.values()} == {0.2}
-    # What one of them leaves out the other one holds, and nothing is said of it.
+    # Parameters that one of them does not hold are held by the other, so there is no warning.
     assert {(u.name, u.other_optimizer) for u in first.layout.unoptimized} == {
         ("2.weight", "AdamW"),
         ("2.bias", "AdamW"),
@@ -132,7 +132,9 @@ def test_an_optimizer_that_was_replaced_holds_nothing_unless_it_steps(tmp_path: 
     model = make_model()
     replaced = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     optimizer = torch.optim.Adam(model[0].parameters())
-    said = pytest.warns(UserWarning, match=r"holds 2\.weight, 2\.bias: no step will change")
+    said = pytest.warns(
+        UserWarning, match=r"in no parameter group: 2\.weight, 2\.bias\. The optimizer will not"
+    )
     with said, watch(model, optimizer, tmp_path / "first"):
         optimizer.step()
     loss_of(model).backward()
@@ -148,7 +150,9 @@ def test_an_optimizer_that_is_gone_holds_nothing(tmp_path: Path) -> None:
     torch.optim.SGD(model.parameters(), lr=0.1)
     gc.collect()
     optimizer = torch.optim.Adam(model[0].parameters())
-    said = pytest.warns(UserWarning, match=r"holds 2\.weight, 2\.bias: no step will change")
+    said = pytest.warns(
+        UserWarning, match=r"in no parameter group: 2\.weight, 2\.bias\. The optimizer will not"
+    )
     with said, watch(model, optimizer, tmp_path):
         optimizer.step()
 

@@ -1,4 +1,4 @@
-"""Steps that are none, checkpoints that are loaded, and copies of an optimizer."""
+"""Calls that are not steps, loaded checkpoints, and copies of an optimizer."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_checkpoint_in_mid_run_sets_the_count_and_starts_a_layout(tmp_path: Pa
         step(model, optimizer)
         assert debug.step == 46
     run = read_run(tmp_path)
-    # The first step after a resume is recorded whatever the schedule says.
+    # The first step after a resume is recorded regardless of the schedule.
     assert sorted(run.statistics) == sorted(run.histograms) == [1, 46]
     storage = [layout.groups[0].storage["exp_avg"] for layout in run.layouts.values()]
     assert storage == ["float32", "bfloat16"]
@@ -128,7 +128,7 @@ def test_copies_of_a_watched_optimizer_are_not_watched_and_it_still_is(tmp_path:
             (own,) = twin.param_groups[0]["params"]
             take_step(own, twin, 100.0)
         take_step(weight, optimizer)
-        # A copy is free for a callback of its own.
+        # Another callback can be attached to a copy.
         (own,) = copies[0].param_groups[0]["params"]
         with watch([("w", own)], copies[0], tmp_path / "copy"):
             take_step(own, copies[0], 100.0)

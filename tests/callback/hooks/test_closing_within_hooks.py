@@ -1,4 +1,4 @@
-"""Whatever function calls close(), and whenever: training goes on, and nothing is left behind."""
+"""Any function may call close() at any time: training continues, and nothing is left behind."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def test_steps_that_only_the_device_knows_to_be_skipped_are_renumbered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uncounted_steps, "is_on_host", lambda flag: False)
-    # Of these 9 and 35 fall on steps that are due to be recorded: then the device is asked.
+    # Of these, 9 and 35 fall on steps that are due: then the device is read.
     skips = {2, 8, 9, 35, 41}
     run, counts, norms = train_with_scaler(tmp_path, skips, 60, every_n_steps=25)
     taken = range(1, 56)
@@ -150,13 +150,13 @@ def test_steps_that_only_the_device_knows_to_be_skipped_are_renumbered(
     assert [run.steps[s]["iteration"] for s in taken] == iterations
     skipped = [0] + [1] * 5 + [3] * 25 + [4] * 5 + [5] * 19
     assert [run.steps[s]["skipped_steps"] for s in taken] == skipped
-    # What was taken for step 8 is written as step 7, and what comes next is step 8 after all.
+    # Data recorded for step 8 is written as step 7, and the next step is 8 after all.
     assert counts[10 - 1 : 12] == [7, 8, 9]
     assert sorted(run.statistics) == [1, 2, 4, 7, 8, 16, 25, 32, 49, 50]
     for step in run.statistics:
         expected = iterations[step - 1]
         assert run.of(step, "w")["gradient_rms"] == pytest.approx(expected)
-    # A rejected gradient is no event.
+    # A rejected gradient does not count as a jump.
     assert run.gradient_norms == {}
 
 

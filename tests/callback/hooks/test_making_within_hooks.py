@@ -1,4 +1,4 @@
-"""Whatever function makes a callback, and whenever: training goes on, and later steps are there."""
+"""Any function may create a callback at any time: training continues, and later steps are there."""
 
 from __future__ import annotations
 

@@ -275,5 +275,5 @@ def test_a_compiled_step_runs_the_hooks_as_they_are(tmp_path: Path) -> None:
     run = read_run(tmp_path)
     assert sorted(run.steps) == sorted(run.statistics) == [1, 2, 3]
     weights.check_update(run, 3)
-    # The callback is neither part of a graph nor compiled into ones of its own.
+    # The callback is neither part of a graph nor compiled separately.
     assert graphs == graphs_without

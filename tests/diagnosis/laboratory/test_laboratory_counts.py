@@ -1,4 +1,4 @@
-"""What the laboratory counts, and how it reads advice."""
+"""The laboratory's counts, and how it parses advice."""
 
 from __future__ import annotations
 

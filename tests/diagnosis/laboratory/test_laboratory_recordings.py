@@ -1,4 +1,4 @@
-"""What the laboratory records and how, and a few of its runs."""
+"""The laboratory's recordings, and a few of its runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is trained by published recipes: cases, settings, schedules, loops and texts."""
+"""Training by published recipes: cases, settings, schedules, loops and texts."""
 
 from __future__ import annotations
 

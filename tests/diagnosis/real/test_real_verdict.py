@@ -1,4 +1,4 @@
-"""What counts as harm, as named and as an alarm in runs by published recipes."""
+"""What counts as harm, as named and as an alarm in runs with published recipes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of betas, of eps and of the optimizer's state."""
+"""Findings about betas, eps and the optimizer's state."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_high_beta1_is_a_question_and_a_very_high_one_an_alarm() -> None:
     assert (asked.severity, asked.title) == ("info", "Is beta1 too high?")
     alarm = found(changed(hyperparameter("beta1", 0.999)))["beta1_too_high"]
     assert alarm.severity == "warning"
-    assert "halves only after 693 steps" in alarm.text
+    assert "takes 693 steps to halve" in alarm.text
     assert alarm.advice == "Try beta1 0.9 instead of 0.999."
 
 
@@ -54,7 +54,7 @@ def test_a_third_of_the_updates_lost_is_a_warning_in_half_precision() -> None:
 
 
 def test_one_matrix_that_falls_short_shows_that_updates_are_lost() -> None:
-    """Large updates, which arrive, hide in the others what the small ones lose."""
+    """Large updates, which take effect, hide the loss of small ones."""
     half, lost = dtype("bfloat16", "bfloat16"), statistic("lost_update_fraction", 0.6)
     one = statistic("update_slope", 0.9, of=["layers.1.weight"])
     assert found(changed(half, lost, one))["lost_updates"].severity == "error"

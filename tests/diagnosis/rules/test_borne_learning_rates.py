@@ -1,4 +1,4 @@
-"""First updates that are large, and a loss that falls fast all the same: a question, no alarm."""
+"""Large first updates with a fast-falling loss: a question, not an alarm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which finding is the cause of which, and what a cause does to the others."""
+"""Which finding is the cause of which, and the effect of a cause on the others."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_root_causes_come_first_and_explain_the_others() -> None:
     diagnosis = diagnose(run)
     assert diagnosis.findings[0].rule == "lr_jump"
     assert {f.consequence_of for f in diagnosis.findings[1:]} == {"lr_jump"}
-    # Both lower the learning rate: a second value would start from the one that is to go.
+    # Both lower the learning rate: a second value would assume the one to be replaced.
     advice = {f.rule: f.advice for f in diagnosis.findings}
     assert advice["loss_blowup"] == "Fix “Learning rate jumped” first."
     assert "If this remains" in advice["gradient_spike"]

@@ -1,4 +1,4 @@
-"""Findings that follow from others: of a spike, of what is left out, of weight decay."""
+"""Findings that follow from others: from a spike, from left-out parameters, from weight decay."""
 
 from __future__ import annotations
 

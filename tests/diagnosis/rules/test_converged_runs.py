@@ -1,4 +1,4 @@
-"""What is not said of healthy runs whose loss nears 0, and is said of those at fault."""
+"""Healthy runs whose loss nears 0 get no false findings, and faulty ones still get theirs."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_run_that_is_resumed_where_its_loss_is_near_0_is_healthy() -> None:
     assert found(run).keys() >= {"gradient_scale", "lost_updates"}
 
 
-# --- a loss of which little is left ---------------------------------------------------------------
+# --- an almost exhausted loss ---------------------------------------------------------------------
 
 
 def test_steps_fit_noise_only_where_the_loss_stands_still_and_no_direction_is_shared() -> None:
@@ -89,7 +89,7 @@ def test_steps_fit_noise_only_where_the_loss_stands_still_and_no_direction_is_sh
         [still, statistic("momentum_gradient_cosine", float("nan"))],
     ):
         assert "fit noise" not in said(*others)
-        assert "A first loss may be mostly an offset" in said(*others)
+        assert "The first loss may be mostly an offset" in said(*others)
 
 
 def test_gradients_that_fall_from_the_start_are_no_burst_that_is_remembered() -> None:

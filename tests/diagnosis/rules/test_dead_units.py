@@ -1,4 +1,4 @@
-"""What is claimed of units without a gradient, and what is not known."""
+"""Claims about units without a gradient, and what remains unknown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of gradients that are clipped, scaled, spike or are not finite."""
+"""Findings about gradients that are clipped, scaled, spiking or not finite."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_spike_that_was_clipped_is_a_question() -> None:
     ]
     finding = found(changed(*clipped))["gradient_spike"]
     assert (finding.severity, finding.title) == ("info", "Does this gradient spike matter?")
-    assert "50 times the usual. Clipping left the optimizer no more than usual." in finding.text
+    assert "50 times the usual. After clipping it was no larger than usual." in finding.text
     assert finding.advice == "Look at the batch of step 300."
     weakly = column("gradient_norm", 50.0, from_step=300, to_step=300)
     assert found(changed(*clipped, weakly))["gradient_spike"].severity == "warning"

@@ -1,4 +1,4 @@
-"""What is said of weights that grow."""
+"""Findings about growing weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a learning rate that is too high or too low."""
+"""Findings about a learning rate that is too high or too low."""
 
 from __future__ import annotations
 

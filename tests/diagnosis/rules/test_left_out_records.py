@@ -1,4 +1,4 @@
-"""Why a rule is not evaluated where there are records, but none that counts."""
+"""Why a rule is not evaluated if there are records, but none that count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gradients that come to another level are no spike, and are not clipped to the old one."""
+"""Gradients that reach another level are not a spike, and are not clipped to the old one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of parameters left out, and of gradients missing or left over."""
+"""Findings about left-out parameters, and about missing or leftover gradients."""
 
 from __future__ import annotations
 

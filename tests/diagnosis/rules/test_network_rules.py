@@ -1,4 +1,4 @@
-"""What is said of dead units, of vanishing gradients and of the first weights."""
+"""Findings about dead units, vanishing gradients and initial weights."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ def test_gradients_that_vanish_while_the_loss_falls_are_a_question() -> None:
     ended = found(changed(*VANISHING[:2], healed))["vanishing_gradient"]
     assert (ended.severity, ended.last_step, ended.advice) == ("info", 190, "")
     assert "Up to step 190 the loss was up to 1000 times less sensitive" in ended.text
-    assert "That has ended. Meanwhile the loss fell from 2.3 to 0.83." in ended.text
+    assert "This has ended. Meanwhile the loss fell from 2.3 to 0.83." in ended.text
     late = found(changed(*VANISHING, healed))["vanishing_gradient"]
     assert late.severity == "warning"
-    assert "layer by layer, up to step 190, where that ended." in late.text
+    assert "layer by layer, until step 190." in late.text
 
 
 def test_gradients_that_vanish_twice_are_one_finding() -> None:

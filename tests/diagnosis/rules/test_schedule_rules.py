@@ -1,4 +1,4 @@
-"""What is said of schedules, of warm-up and of settings that were replaced."""
+"""Findings about schedules, warm-up and replaced settings."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_schedule_far_below_its_peak_is_told_by_how_it_rises() -> None:
     by_epoch = finding(stairs(125, 2e-4, 2.1e-4, 2.3e-4, 2.6e-4), one_cycle)
     assert by_epoch.severity == "warning"
     assert "never above 2.6e-4, which is 5 % of the 5e-3" in by_epoch.text
-    assert "stands still for 125 steps" in by_epoch.advice
+    assert "stays constant for 125 steps" in by_epoch.advice
     assert "once per optimizer step" in by_epoch.advice
     long = finding(column("lr", lambda t: 1e-6 * t), optimizer("AdamW", initial_lr=5e-3))
     assert "warm-up is longer than the run" in long.advice
@@ -151,7 +151,7 @@ def test_a_learning_rate_that_rises_again_is_counted() -> None:
     assert "83 times." in found(changed(often))["lr_rises_again"].text
     longer = often(make_run(last=2000))
     assert "100 times or more." in found(longer)["lr_rises_again"].text
-    # Several calls a step, so that no step meets the lowest point.
+    # Several calls per step, so no step meets the lowest point.
     assert "lr_rises_again" in found(changed(cosine(17.3, low=0.1)))
 
 

@@ -1,4 +1,4 @@
-"""Where weight decay that makes weights forget is an alarm."""
+"""When weight decay that makes weights forget is an alarm."""
 
 from __future__ import annotations
 
@@ -78,6 +78,6 @@ def test_decay_that_also_outweighs_the_update_gets_one_value_and_no_promised_rat
     strong, forgets = both["weight_decay_too_strong"], both["short_memory"]
     assert strong.advice.startswith("Try weight_decay 0.1 instead of 10: weights then forget")
     assert "decay / update" not in strong.advice
-    assert "1.8 times the rest of the update in the median of the matrices" in strong.text
+    assert "median matrix is 1.8 times the rest of the update" in strong.text
     assert forgets.consequence_of == "weight_decay_too_strong"
     assert forgets.advice == "Fix “Weight decay too strong” first."

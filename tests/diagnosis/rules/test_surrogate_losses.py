@@ -1,4 +1,4 @@
-"""What is said of a run whose only loss is no measure of how far training has come."""
+"""Findings in a run whose only loss does not measure progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where gradients that vanish towards the first layers are no alarm, and where they are one."""
+"""When gradients that vanish towards the first layers are an alarm, and when not."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_what_steps_made_and_ended_early_is_a_question() -> None:
     early = found(changed(*_grown(40), falls))["vanishing_gradient"]
     assert (early.severity, early.last_step, early.advice) == ("info", 32, "")
     assert "Up to step 32 the loss was up to 1e5 times less sensitive" in early.text
-    assert "That has ended. The loss has fallen from 2.3 to 2 since." in early.text
+    assert "This has ended. The loss has fallen from 2.3 to 2 since." in early.text
 
 
 def test_what_ended_late_or_did_harm_or_was_there_from_the_start_is_an_alarm() -> None:

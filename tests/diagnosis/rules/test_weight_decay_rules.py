@@ -1,4 +1,4 @@
-"""What is said of weight decay, and of rows that it alone moves."""
+"""Findings about weight decay, and about rows that only decay moves."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_decay_that_overshoots_is_said_as_what_it_does() -> None:
     assert {f.rule for f in others} == {"gradient_spike", "loss_blowup", "nonfinite"}
     assert {f.consequence_of for f in others} == {"weight_decay_overshoots"}
     flips = found(changed(hyperparameter("weight_decay", 1500.0)))["weight_decay_overshoots"]
-    assert "= -0.5: weights change sign at every step, and forget what they hold." in flips.text
+    assert "= -0.5: weights change sign at every step, and lose what they learned." in flips.text
     assert grows.compass is not None
     assert grows.compass.run.text == "no reading: see “Weight decay overshoots” first"
 
@@ -132,16 +132,19 @@ def test_decay_mainly_shrinks_weights_only_where_the_update_is_along_them() -> N
     along = statistic("update_weight_cosine", -0.95)
     assert "mainly shrinks" in found(changed(*DECAY, along))["weight_decay_too_strong"].text
     balanced = found(changed(*DECAY, hyperparameter("weight_decay", 200.0)))
-    said = "what a step adds is gone again after about 5 steps."
+    said = "what a step adds is gone after about 5 steps."
     assert said in balanced["weight_decay_too_strong"].text
     coupled = optimizer("Adam", decoupled_weight_decay=False)
-    assert "takes away again" in found(changed(*DECAY, coupled))["weight_decay_too_strong"].text
+    assert (
+        "it removes what training adds"
+        in found(changed(*DECAY, coupled))["weight_decay_too_strong"].text
+    )
 
 
 def test_rare_rows_are_asked_about_where_decay_moves_them() -> None:
     rare = PLANTED["rare_rows"][:1]
     taken = found(changed(*PLANTED["rare_rows"]))["rare_rows"]
-    assert "weight decay has taken 22 % of a row that was never used" in taken.text
+    assert "weight decay has shrunk rows that were never used by 22 %" in taken.text
     coupled = found(changed(*rare, optimizer("Adam", decoupled_weight_decay=False)))["rare_rows"]
     assert "weight decay moves them by full steps" in coupled.text
 
@@ -182,4 +185,4 @@ def test_a_learning_rate_below_zero_takes_nothing_back() -> None:
         *PLANTED["rare_rows"],
         hyperparameter("lr", lambda step: np.where(step < 490, 1e-3, -1e6)),
     )
-    assert "has taken" in found(run)["rare_rows"].text
+    assert "has shrunk rows" in found(run)["rare_rows"].text

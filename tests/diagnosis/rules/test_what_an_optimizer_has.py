@@ -29,7 +29,7 @@ WITHOUT_BETAS: list[Change] = [hyperparameter("beta1", NAN), hyperparameter("bet
         ([optimizer("SGD", NO_SECOND), *WITHOUT_BETAS, hyperparameter("momentum", 0.95)],
          "usual. exp_avg carries it on for 20 steps."),
         ([optimizer("SGD", (*NO_FIRST, *NO_SECOND)), *WITHOUT_BETAS],
-         "usual. No moment carries it on: it made this one step longer."),
+         "usual. Without momentum it only made this one step longer."),
     ],
 )  # fmt: skip
 def test_a_spike_is_carried_on_by_the_moments_that_there_are(
@@ -75,8 +75,8 @@ def test_a_surrogate_loss_is_not_asked_whether_it_rises() -> None:
     surrogate = [column("surrogate_loss", flat_loss), column("loss", NAN)]
     asked = found(changed(*large, *surrogate))["lr_too_high"]
     assert asked.severity == "info"
-    assert "does what you measure (a return, the quality of samples) get worse?" in asked.text
-    assert asked.advice.startswith("Compare what you measure with a run at lr 3e-4")
+    assert "does your metric (return, sample quality) get worse?" in asked.text
+    assert asked.advice.startswith("Compare your metric with a run at lr 3e-4")
     none = found(changed(*large, column("loss", NAN)))["lr_too_high"]
     assert "does the loss rise at first?" in none.text
 
@@ -86,7 +86,7 @@ def test_a_batch_is_spoken_of_once() -> None:
     saved = column("saved_batch", 303, from_step=303, to_step=303)
     advice = found(changed(*infinite, saved))["nonfinite"].advice
     assert advice.count("ook at the batch of step 303") == 1
-    assert advice.endswith(" It is saved in batches/step_303.pt, beside the event file.")
+    assert advice.endswith(" It is saved in batches/step_303.pt, next to the event file.")
     assert "batches" not in found(changed(*infinite))["nonfinite"].advice
 
 

@@ -1,4 +1,4 @@
-"""Rows without a gradient are told apart by whether they are the same ones at each record."""
+"""Whether the rows without a gradient are the same at each record."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_one_expert_that_is_never_chosen_is_asked_about() -> None:
     assert finding.parameters == ("experts.w1",)
     assert "Up to 12 % of the 8 slices of experts.w1" in finding.text
     assert "router" in finding.advice
-    # Where most are never chosen, they are no units to be given another activation.
+    # If most are never chosen, they are not units that need another activation.
     most = found(changed(*unused(0.95, 0.875, LAYER), stack()))
     assert set(most) == {"unused_rows"}
 

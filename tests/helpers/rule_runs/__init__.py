@@ -1,1 +1,1 @@
-"""Runs that have what a rule is for, and runs that just miss it, by what the rules judge."""
+"""Runs in which a rule should fire, and runs that just miss it."""

@@ -1,4 +1,4 @@
-"""Runs with unsuitable betas or eps, or a state that suffers, and runs that just miss it."""
+"""Runs with unsuitable betas or eps, or a damaged state, and runs that just miss it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rules say of a run."""
+"""The findings of a run."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _FAMILIES = (
     loss,
 )
 
-# What a rule is for. One entry for every rule.
+# A run that triggers each rule, one entry per rule.
 PLANTED: Mapping[str, Sequence[Change]] = {
     rule: changes for family in _FAMILIES for rule, changes in family.PLANTED.items()
 }

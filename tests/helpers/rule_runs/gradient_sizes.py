@@ -17,7 +17,7 @@ UNSCALED_LATE: list[Change] = [
     column("gradient_norm", 0.5 / 65_536),
     column("gradient_rescaling", lambda t: np.where(t % 10 == 0, 1e-10, NAN)),
 ]
-# From step 200 on every second call is none.
+# From step 200 on, every second call is skipped.
 SKIPPING: list[Change] = [column("skipped_steps", lambda t: np.maximum(t - 200, 0))]
 
 PLANTED: dict[str, Sequence[Change]] = {

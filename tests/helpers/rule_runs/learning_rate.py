@@ -37,7 +37,7 @@ RMSPROP: list[Change] = [
 
 
 def growing(times: float, by_step: float = 200) -> Change:
-    """Let all weights grow by so many times up to a step, and stay."""
+    """Let all weights grow by a factor up to a step, and then stay."""
 
     def change(run: RecordedRun) -> RecordedRun:
         first = run.statistics["weight_rms"][:1]

@@ -1,4 +1,4 @@
-"""Runs whose loss blows up, stands still or is exhausted, and runs that just miss it."""
+"""Runs whose loss blows up, stagnates or is exhausted, and runs that just miss it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs at fault in units, layers or first weights, and runs that just miss it."""
+"""Runs with faulty units, layers or initial weights, and runs that just miss it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
 
 
 def profile(decades: float, last: float = 0.0) -> list[float]:
-    """Gradient RMS of six weights of one RMS each, so that sensitivity grows with depth.
+    """Gradient RMS of six weights with equal RMS, so sensitivity grows with depth.
 
     Args:
         decades: From the first to the last.
-        last: By how many more the last one alone stands apart.
+        last: Additional decades of the last one alone.
     """
     elements = [4096] * 5 + [640]
     return [10 ** (decades * i / 5 + last * (i == 5)) / n for i, n in enumerate(elements)]
 
 
 def recurrent(module: str, name: str = "rnn.weight_hh_l0") -> Change:
-    """Make the fourth weight one of a recurrent layer."""
+    """Turn the fourth weight into one of a recurrent layer."""
 
     def change(run: RecordedRun) -> RecordedRun:
         parameters = (
@@ -38,7 +38,7 @@ def recurrent(module: str, name: str = "rnn.weight_hh_l0") -> Change:
 
 
 def unused(dead: float, idle: float, name: str = "embedding.weight") -> list[Change]:
-    """Rows without a gradient at a record, and at none of the last ones."""
+    """Rows without a gradient at one record, and at all of the last ones."""
     return [
         statistic("dead_row_fraction", dead, of=[name]),
         statistic("idle_row_fraction", idle, of=[name], from_step=70),
@@ -48,7 +48,7 @@ def unused(dead: float, idle: float, name: str = "embedding.weight") -> list[Cha
 def stack(
     module: str = "", shape: tuple[int, ...] = (8, 64, 64), name: str = "experts.w1"
 ) -> Change:
-    """Make the fourth weight a stack of matrices."""
+    """Turn the fourth weight into a stack of matrices."""
 
     def change(run: RecordedRun) -> RecordedRun:
         parameters = (

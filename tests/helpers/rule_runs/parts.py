@@ -1,4 +1,4 @@
-"""What several families of runs are made of."""
+"""Building blocks of several families of runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MATRICES = [*LAYERS, "head.weight"]
 BIASES = [f"layers.{i}.bias" for i in range(5)]
 NAN = float("nan")
 
-# A rule, what its run lacks, and what makes the run.
+# A rule, what its run lacks, and the changes that make the run.
 NearMiss = tuple[str, str, Sequence[Change]]
 
 

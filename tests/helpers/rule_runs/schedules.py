@@ -19,18 +19,18 @@ ZERO: list[Change] = [
 
 
 def cosine(period: float, low: float = 0.0) -> Change:
-    """A learning rate that comes down to a share of its peak in so many steps, and goes on."""
+    """A learning rate that falls to a share of its peak over a period, and continues."""
     share = (1 - low) / 2
     return column("lr", lambda t: 1e-3 * (low + share * (1 + np.cos(np.pi * (t - 1) / period))))
 
 
 def triangles(period: float) -> Change:
-    """A learning rate that goes down and up in straight lines, as that of CyclicLR."""
+    """A learning rate that goes down and up in straight lines, like CyclicLR's."""
     return column("lr", lambda t: 1e-3 * np.abs((t - 1) / period % 2 - 1))
 
 
 def stairs(length: int, *lrs: float) -> Change:
-    """A learning rate that is changed once in so many steps; the last one stays."""
+    """A learning rate that changes once per ``length`` steps; the last one stays."""
     return column(
         "lr", lambda t: np.array(lrs)[np.minimum((t - 1) // length, len(lrs) - 1).astype(int)]
     )

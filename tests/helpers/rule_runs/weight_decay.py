@@ -39,7 +39,7 @@ DECAY: list[Change] = [statistic("weight_decay_ratio", 3.0, of=WEIGHTS)]
 
 
 def layer_norms(names: Sequence[str], group: int = 0, module: str = "RMSNorm") -> Change:
-    """Make vectors the gains of normalization layers, in a group."""
+    """Turn vectors into the gains of normalization layers, in a group."""
 
     def change(run: RecordedRun) -> RecordedRun:
         parameters = (
@@ -54,7 +54,7 @@ def layer_norms(names: Sequence[str], group: int = 0, module: str = "RMSNorm") -
 
 
 GAINS = layer_norms(BIASES[:2])
-# Not split; decay that matters.
+# One group; decay that matters.
 DECAYED: list[Change] = [
     layer_norms(BIASES, group=1),
     hyperparameter("weight_decay", 0.5),

@@ -1,4 +1,4 @@
-"""Many event files, looked at by processes of their own: the same found, or looked at here."""
+"""Many event files, indexed in separate processes or in this one, with the same result."""
 
 from __future__ import annotations
 

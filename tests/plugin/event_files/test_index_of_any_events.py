@@ -1,4 +1,4 @@
-"""The index has of any events what a reader has that unpacks all of them, after every piece."""
+"""For any events, the index agrees with a reader that parses all of them, after every piece."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_an_index_that_grew_is_that_of_the_whole_file(tmp_path: Path, seed: int)
 
 
 def test_events_that_differ_in_scalars_alone_have_one_shape(tmp_path: Path) -> None:
-    """The learning rate beside our tensors is another one at every step."""
+    """The learning rate beside our tensors differs at every step."""
     source = random.Random(0)
     path = tmp_path / "events.out.tfevents.1"
     fixed = wire_events.value(random.Random(1), "adam_debug/statistics/abc")

@@ -1,4 +1,4 @@
-"""Run names and files: those of TensorBoard, whatever the folders look like."""
+"""Run names and files equal TensorBoard's, for any folder structure."""
 
 from __future__ import annotations
 

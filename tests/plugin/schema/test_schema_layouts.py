@@ -122,8 +122,8 @@ def test_a_damaged_layout_is_refused_or_can_be_used(fields: Any) -> None:
         ("parameters", [["w", [10**4000], "float32", 2, 0]], "2\\^63 elements or more"),
         ("parameters", [["w", [2], "float32", 2**63, 0]], "read is out of range"),
         ("parameters", [["w", [2], "float32", -1, 0]], "read is out of range"),
-        ("parameters", [["w", [2], "float32", 2, 0]] * 2, "stands for two"),
-        ("quantities", [["update", True, -52]] * 2, "stands for two"),
+        ("parameters", [["w", [2], "float32", 2, 0]] * 2, "have the same name"),
+        ("quantities", [["update", True, -52]] * 2, "have the same name"),
         ("unoptimized", [["w", [2**63], True]], "2\\^63 elements or more"),
         ("groups", [["AdamW", {"lr": [1]}, [], {}, {}]], "option 'lr'"),
         ("groups", [["AdamW", [[1, 2]], [], {}, {}]], "option 1"),
@@ -163,7 +163,7 @@ def test_a_layout_without_a_field_is_refused(field: str) -> None:
 
 @pytest.mark.parametrize("names", [None, "lr", [1], [["lr"]], {"lr": 1}])
 def test_columns_without_names_are_refused(names: object) -> None:
-    with pytest.raises(FormatError, match="names no columns"):
+    with pytest.raises(FormatError, match="has no columns"):
         Columns.from_content(json_bytes({"version": VERSION, "columns": names}))
 
 
@@ -251,7 +251,7 @@ def test_tags_of_others_are_left_alone(tag: str) -> None:
 
 
 def test_every_statistic_and_quantity_has_one_name() -> None:
-    # Group.undefined names either, so that they share one space of names.
+    # Group.undefined names either, so they share one namespace.
     known = [s.name for s in schema.STATISTICS] + [q.name for q in schema.QUANTITIES]
     assert len(set(known)) == len(known)
     assert all(name.isascii() and name.isidentifier() for name in known)

@@ -1,4 +1,4 @@
-"""The tensors of one event: what they say, and which shapes are refused."""
+"""The tensors of one event: their content, and refused shapes."""
 
 from __future__ import annotations
 
