@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, SupportsFloat
 
 import numpy as np
@@ -30,6 +31,7 @@ from .in_blocks import BlockReduction
 from .kept_gradients import KeptGradient
 from .parameter_sums import ParameterSums, gradient_fourth_powers
 from .reduced import Reduced, Reduction
+from .row_ages import RowAges
 from .row_value_table import OVER_ALL, POSITION
 from .sampling_error import SQUARES, SampledRows
 from .tensors import States, StepTensors, present
@@ -86,6 +88,7 @@ class Measurement:
         max_sampled_elements: int | None,
         quantities: Sequence[schema.Quantity] = schema.QUANTITIES,
         gradients: LocalGradients | None = None,
+        grown: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """Choose the elements to read.
 
@@ -95,6 +98,7 @@ class Measurement:
             max_sampled_elements: See :class:`..read.panel.Panel`.
             quantities: Quantities to make histograms of, besides additional state tensors.
             gradients: Finds the gradients of sharded parameters; either all or none are sharded.
+            grown: See :class:`..read.panel.Panel`; not for sharded parameters.
         """
         self._watched = watched
         self._state = state
@@ -116,6 +120,7 @@ class Measurement:
             dtype,
             None if gradients is not None else max_sampled_elements,
             {i: sample.as_part() for i, sample in self._samples.items()},
+            grown,
         )
         self._in_blocks = BlockReduction(parameters, state, self.panel, quantities, dtype)
         self._reduction = self._best_reduction(parameters, quantities)
@@ -138,6 +143,11 @@ class Measurement:
             parameters, self._state, self.panel, quantities, self._in_blocks
         )
         return self._in_blocks if native is None else native
+
+    @property
+    def row_ages(self) -> RowAges:
+        """For how many records each row has had no gradient."""
+        return self._in_blocks.row_ages
 
     def _weights(self) -> list[Tensor]:
         """This process's part of each parameter; not stored, because training may replace it."""

@@ -77,6 +77,17 @@ class RowAges:
                     rows[i] = 0
         return RowAges(rows)
 
+    def take_over(self, before: RowAges) -> None:
+        """Continue with the ages of the same parameters, if the same rows of them are followed."""
+        if not np.array_equal(self.rows, before.rows):
+            return
+        self.ages[:] = before.ages
+        self.idle_from = before.idle_from
+        self._records[:] = before._records
+        self._steps.extend(before._steps)
+        self._first_step = before._first_step
+        self._is_begun = before._is_begun
+
     def clear(self) -> None:
         """Forget all records."""
         self.ages[:] = 0

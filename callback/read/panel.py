@@ -56,6 +56,7 @@ class Panel:
         dtype: torch.dtype,
         max_sampled_elements: int | None,
         parts: Mapping[int, Part] = MappingProxyType({}),
+        grown: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """Choose the elements.
 
@@ -65,11 +66,14 @@ class Panel:
             dtype: Type of the values as they are read: float32, or float64.
             max_sampled_elements: Largest number of elements to read of one parameter; None for all.
             parts: The parts to read of parameters that are sampled elsewhere, by index.
+            grown: A different largest number of elements for some parameters, by name.
         """
         self._dtype = dtype
         self._device = parameters[0].device
         self.lines = [
-            None if i in parts else choose_lines(name, parameter.numel(), max_sampled_elements)
+            None
+            if i in parts
+            else choose_lines(name, parameter.numel(), grown.get(name, max_sampled_elements))
             for i, (name, parameter) in enumerate(zip(names, parameters, strict=True))
         ]
         sizes = [parameter.numel() for parameter in parameters]

@@ -85,6 +85,8 @@ class FollowedParameters:
         """Read what the step is about to change."""
         if self.records.refresh():
             self.follow()
+        elif self.records.grow():
+            self._look_at_gradients()
         self._warn(self.records.layout_notice)
         if self._looks_for_forgotten:
             self._looks_for_forgotten = False

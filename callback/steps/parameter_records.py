@@ -23,11 +23,9 @@ from ..ranks.shard_sums import ShardSums
 from ..shards.local_gradients import LocalGradients
 from ..write.step_event import Histograms
 from .current_layout import CurrentLayout
+from .samples import Samples
 from .shared_measurements import SharedMeasurements
 
-# Fewer elements than this say too little about a parameter.
-_LEAST_SAMPLED_ELEMENTS = 256
-_SAMPLED_ELEMENTS_WITHOUT_EXACT = 16_384
 _Number = TypeVar("_Number", bound=np.generic)
 
 
@@ -84,7 +82,7 @@ class ParameterRecords:
         self._placement = placement
         self._optimizer = optimizer
         self._state = state
-        self._max_sampled_elements = max_sampled_elements
+        self._samples = Samples(max_sampled_elements)
         self._excluded: set[str] = set()
         self._quantities = quantities
         fit = FormulaFit(state, is_alone=placement.ranks is None)
@@ -122,12 +120,24 @@ class ParameterRecords:
 
     def shrink(self) -> bool:
         """Read fewer elements, to save memory; return whether that is possible."""
-        now = self._max_sampled_elements or 2 * _SAMPLED_ELEMENTS_WITHOUT_EXACT
-        if now // 2 < _LEAST_SAMPLED_ELEMENTS:
+        if not self._samples.shrink():
             return False
-        self._max_sampled_elements = now // 2
         self._measurements = []  # free their memory first
         self._rebuild()
+        return True
+
+    def grow(self) -> bool:
+        """Read more of parameters whose sample cannot tell its error; return whether any grew.
+
+        Sharded parameters stay as they are: only the first process knows what their samples tell.
+        """
+        if not self._samples.grow([w.name for w in self.parameters.watched]):
+            return False
+        ages = [measurement.row_ages for measurement in self._measurements]
+        self._measurements = []  # free their memory first
+        self._rebuild()
+        for measurement, before in zip(self._measurements, ages, strict=True):
+            measurement.row_ages.take_over(before)
         return True
 
     def release(self) -> None:
@@ -179,7 +189,10 @@ class ParameterRecords:
             measurement.after_step(with_histograms, others, of_measurement, loss, step)
             for measurement, of_measurement in zip(self._measurements, states, strict=True)
         ]
-        return self._record(parts)
+        record = self._record(parts)
+        if self._placement.shard_of is None and self.layout is not None:
+            self._samples.note(self.layout, record.statistics)
+        return record
 
     def measure(self, with_histograms: bool, loss: SupportsFloat, step: int) -> bool:
         """Measure this process's part of the step since :meth:`before_step`, for :meth:`share`.
@@ -271,9 +284,10 @@ class ParameterRecords:
             Measurement(
                 [parameters.watched[i] for i in indices],
                 self._state,
-                self._max_sampled_elements,
+                self._samples.most,
                 self._quantities,
                 self.gradients,
+                self._samples.grown,
             )
             for indices in kinds.values()
         ]
@@ -302,7 +316,7 @@ class ParameterRecords:
                     for i in indices
                     if (shard := watched[i].shard) is not None
                 },
-                self._max_sampled_elements,
+                self._samples.most,
                 ranks.size,
             )
             for indices in kinds
