@@ -32,12 +32,9 @@ from .kept_gradients import KeptGradient
 from .parameter_sums import ParameterSums, gradient_fourth_powers
 from .reduced import Reduced, Reduction
 from .row_ages import RowAges
-from .row_value_table import OVER_ALL, POSITION
-from .sampling_error import SQUARES, SampledRows
+from .row_value_table import OVER_ALL
+from .sampled_rows import SampleRows
 from .tensors import States, StepTensors, present
-
-# Of the row values that a sampling error is told from.
-_POSITIONS = np.array([POSITION[name] for name in SQUARES])
 
 
 class Measured(NamedTuple):
@@ -122,6 +119,7 @@ class Measurement:
             {i: sample.as_part() for i, sample in self._samples.items()},
             grown,
         )
+        self._sample_rows = SampleRows(self.panel, self._samples)
         self._in_blocks = BlockReduction(parameters, state, self.panel, quantities, dtype)
         self._reduction = self._best_reduction(parameters, quantities)
         self._compared: frozenset[str] = frozenset()  # moments to keep before a step
@@ -289,7 +287,7 @@ class Measurement:
         return Sums(
             self._parameter_sums(taken, reduced, exact, nonfinite, float(loss)),
             reduced.counts,
-            self._row_squares(reduced),
+            self._sample_rows.of_whole_samples(reduced),
             [
                 alive
                 for w, gradient in zip(self._watched, taken.gradients, strict=True)
@@ -354,7 +352,7 @@ class Measurement:
             padding=reduced.padding,
             exact=exact,
             nonfinite=nonfinite,
-            sampled=self._sampled_rows(reduced),
+            sampled=self._sample_rows.here(reduced),
             has_gradient=has_gradient,
             has_exp_avg=present(step.by_quantity["exp_avg"]),
             has_exp_avg_sq=present(step.by_quantity["exp_avg_sq"]),
@@ -371,32 +369,6 @@ class Measurement:
             & ("exp_avg_sq" in self._compared),
             halves_exp_avg_sq=stored.halves_exp_avg_sq & ~maximum,
         )
-
-    def _sampled_rows(self, reduced: Reduced) -> SampledRows:
-        """Return what is here of the rows of the parameters that are sampled."""
-        squares = reduced.sampled_squares
-        if squares is None:
-            squares = reduced.rows[_POSITIONS[:, None], self.panel.sampled_rows]
-        return SampledRows(
-            np.array(self.panel.sampled, np.int64),
-            squares.astype(np.float64),
-            self.panel.first_sampled_rows,
-            self.panel.row_elements[self.panel.sampled_rows],
-        )
-
-    def _row_squares(self, reduced: Reduced) -> Float64s:
-        """:data:`.sampling_error.SQUARES` of the rows of the whole parameters' samples, here."""
-        rows = sum(sample.total_rows for sample in self._samples.values())
-        squares = np.zeros((len(SQUARES), rows))
-        first = 0
-        for i, sample in self._samples.items():
-            numbers = sample.row_numbers
-            if len(numbers):
-                start = int(reduced.first_rows[i])
-                here = reduced.rows[:, start : start + len(numbers)]
-                squares[:, first + numbers] = here[_POSITIONS]
-            first += sample.total_rows
-        return squares
 
 
 def finished(sums: ParameterSums, counts: schema.SparseHistograms | None) -> Measured:

@@ -44,8 +44,6 @@ class Panel:
         row_parameter: Index of each row's parameter, int64 ``[rows]``.
         blocks: The rows, in blocks.
         sampled: Indices of the parameters that are not read whole.
-        sampled_rows: Indices of their rows, int64.
-        first_sampled_rows: Index in ``sampled_rows`` of the first row of each of them, int64.
         lines: Indices of the lines read of each parameter, int64; None for all elements.
     """
 
@@ -85,10 +83,6 @@ class Panel:
         self.row_parameter = layout.row_parameter
         self.blocks = layout.blocks()
         self.sampled: list[int] = np.flatnonzero(self.elements_read < self.elements).tolist()
-        self.sampled_rows = np.flatnonzero(np.isin(self.row_parameter, self.sampled))
-        self.first_sampled_rows = np.searchsorted(
-            self.row_parameter[self.sampled_rows], self.sampled
-        ).astype(np.int64)
         reads_lines = [i for i in self.sampled if i not in parts]
         most = max(block.rows for block in self.blocks)
         self._reader = TensorReader(parameters, names, dtype, reads_lines, most)

@@ -78,8 +78,6 @@ def test_the_kernels_read_the_lines_of_the_panel() -> None:
     assert len(sampled.lines) == 3 * 32 + 1
     assert sampled.rows == 2 + 2 + 2
     assert sampled.first_squares.tolist() == [0, 0, 2, 4]
-    assert panel.sampled_rows.tolist() == [1, 2, 3, 4, 5, 6]
-    assert panel.first_sampled_rows.tolist() == [0, 2, 4]
 
 
 def test_sums_of_chunks_are_added_up_in_double_precision() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -22,8 +20,7 @@ from tb_adam_plugin.callback.measure.sampling_error import SampledRows, relative
 from tb_adam_plugin.callback.native import loading
 from tb_adam_plugin.callback.optimizer_state.registry import adapter_for
 from tb_adam_plugin.callback.read.rows import ROW
-from tb_adam_plugin.callback.read.sampling import choose_lines, chosen_elements
-from tb_adam_plugin.callback.shards.shards import WholeShard
+from tb_adam_plugin.callback.read.sampling import chosen_elements
 
 Array = npt.NDArray[np.float64]
 MOST = 16_384
@@ -355,52 +352,3 @@ def test_with_a_step_size_of_0_there_is_no_error(lr: float, is_known: bool) -> N
     assert table[0, NAMES.index("update_rms")] == 0
     error = table[0, NAMES.index("update_rms_standard_error")]
     assert error == 0 if is_known else np.isnan(error)
-
-
-# --- names ---
-
-
-def test_tensors_of_one_size_are_read_through_different_samples() -> None:
-    samples = []
-    for name in ("encoder.weight", "decoder.weight", "layers.1.weight", "layers.2.weight", "ü"):
-        lines = choose_lines(name, 1_000_000, MOST)
-        assert lines is not None
-        samples.append(set(lines.tolist()))
-    for i, one in enumerate(samples):
-        for other in samples[:i]:
-            assert len(one & other) < 0.1 * len(one)
-
-
-def test_the_sample_of_a_name_is_the_same_in_every_process() -> None:
-    code = (
-        "from tb_adam_plugin.callback.read.sampling import chosen_elements\n"
-        "print(chosen_elements('layers.3.weight', 123_457, 512).tolist())"
-    )
-    for seed in ("1", "2"):
-        printed = subprocess.run(
-            [sys.executable, "-c", code],
-            env={"PYTHONPATH": ":".join(filter(None, sys.path)), "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        chosen = chosen_elements("layers.3.weight", 123_457, 512)
-        assert chosen is not None
-        assert printed.stdout.strip() == str(chosen.tolist())
-
-
-def test_the_sample_of_a_part_is_that_of_the_name() -> None:
-    weight = torch.zeros(200, 300)
-    sample = WholeShard(weight.shape, True).sample("layer.weight", weight, 4096)
-    chosen = chosen_elements("layer.weight", 60_000, 4096)
-    assert sample is not None
-    assert chosen is not None
-    assert sample.elements.tolist() == chosen.tolist()
-
-
-def test_training_sees_the_same_random_numbers() -> None:
-    torch.manual_seed(3)
-    expected = torch.rand(4)
-    torch.manual_seed(3)
-    choose_lines("weight", 1_000_000, MOST)
-    assert torch.equal(torch.rand(4), expected)
