@@ -303,6 +303,11 @@ def test_a_sample_with_one_row_that_has_a_gradient_does_not_know() -> None:
 def test_a_sample_far_from_the_whole_does_not_know() -> None:
     """Where the other rows have a thousand times the gradient, nothing says how they move."""
     assert np.isnan(error_of(NOISE[0], NOISE[1], NONE, (1000.0, 0)))
+    # Nor where the slope is known to a factor of two, and is all that tells.
+    noise = 0.1 * np.random.default_rng(3).standard_normal(ROWS)
+    for slope, is_known in ((0.2, True), (0.1, False)):
+        update = 1 + slope * (NOISE[1] - 1) + noise
+        assert np.isfinite(error_of(update, NOISE[1], NONE, (100.0, 0))) == is_known
     # Without spread there is no slope at all.
     assert np.isnan(error_of(NOISE[0], np.ones(ROWS), NONE, (1.5, 0)))
     assert np.isfinite(error_of(NOISE[0], np.ones(ROWS), NONE, (1.001, 0)))
