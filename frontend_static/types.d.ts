@@ -146,6 +146,56 @@ export interface RunState {
 }
 export interface RunStates { runs: RunState[]; /** Whether more is on its way: worth asking again. */ busy: boolean; }
 
+/** `compare`: the loss of one of the runs. */
+export interface ComparedRun {
+  run: string;
+  last_step: number;
+  /** Null where it is not finite, or not known. */
+  final_loss: number | null;
+  /** Up to the last step that all runs have. */
+  common_loss: number | null;
+  not_finite_from: number | null;
+  note: string;
+}
+/** A setting in which runs differ. */
+export interface ComparedSetting {
+  name: string;
+  label: string;
+  /** Of each run. */
+  values: string[];
+  numbers: (number | null)[];
+  /** Index of the first run with the same. */
+  same_as: number[];
+}
+/** A statistic in which two runs part. */
+export interface Parting { step: number; statistic: string; /** The most different first. */ parameters: string[]; values: (number | null)[]; text: string; }
+/** The best run beside another one. */
+export interface ComparedPair {
+  run: string;
+  against: string;
+  /** Which is ahead to the end, and from which step on; null where there is no difference beyond noise. */
+  better: string | null;
+  from: number | null;
+  text: string;
+  /** Whether statistics were compared. */
+  parted: boolean;
+  partings: Parting[];
+  partings_text: string;
+}
+export interface Comparison {
+  runs: ComparedRun[];
+  /** Runs that cannot be read now, and why. */
+  left_out: { run: string; text: string }[];
+  settings: ComparedSetting[];
+  same: { name: string; label: string; value: string }[];
+  /** The last step that all runs with a loss have. */
+  common_step: number | null;
+  text: string;
+  best: string | null;
+  pairs: ComparedPair[];
+  sweep: { setting: string; values: string[]; losses: (number | null)[]; best: string; as_good: string[]; edge: string | null; text: string } | null;
+}
+
 /** `explain`: what the documents say about a rule or a statistic. */
 export interface Explanation { title: string; sections: { heading: string; markdown: string }[]; }
 

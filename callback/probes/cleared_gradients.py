@@ -101,11 +101,12 @@ class ClearedGradients:
         else:
             zeroed = written if self._sets_to_zero else []
         lost += zeroed
+        ids_of_lost = {id(one) for one in lost}  # gradients cannot be compared with ==
         for one in held:
-            if one.parameter.grad is None:
+            if id(one) in ids_of_lost:
+                one.parameter.grad = None
+            elif one.parameter.grad is None:
                 one.parameter.grad = one.gradient
-        for one in lost:
-            one.parameter.grad = None
         self.are_unknown = bool(lost)
         self.are_unchanged = not written and not lost
 

@@ -67,6 +67,10 @@ function _jsonAnswers(fetcher) {
     async states(signal) {
       return (await _get(fetcher, _url('states', _said()), signal)).json();
     },
+    /** @param {string[]} run two or more @param {AbortSignal} [signal] @returns {Promise<import('../types.d.ts').Comparison>} */
+    async compare(run, signal) {
+      return (await _get(fetcher, _url('compare', { run, ..._said() }), signal)).json();
+    },
     /**
      * The documents' text about a rule or a statistic.
      * @param {{rule: string} | {statistic: string}} what @param {AbortSignal} [signal]

@@ -19,6 +19,7 @@
  * @property {string} [finding] the selected finding
  * @property {boolean} [why] whether its explanation is open
  * @property {boolean} [all] whether the findings of all runs are listed
+ * @property {boolean} [compare] whether the checked runs are compared
  * @property {string} [strip] the series above the heat map
  */
 
@@ -58,6 +59,7 @@ const FIELDS = {
   finding: { key: 'finding', ...TEXT },
   why: { key: 'why', ...FLAG },
   all: { key: 'all', ...FLAG },
+  compare: { key: 'compare', ...FLAG },
   strip: { key: 'strip', ...TEXT },
 };
 const FIELD_OF_KEY = new Map(

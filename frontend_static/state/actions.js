@@ -1,6 +1,7 @@
 // @ts-check
 /** The user's actions: every change of the state is named here. */
 import { chosenLanguage, chooseLanguage, language, speak } from '../host/language.js';
+import { asBeforeFinding, choosing, closed, colouredBy, evident, following, visit } from './evidence.js';
 import { lacksRecords, rangeAround, shownIn } from './evidence.js';
 import {
   checkedRuns,
@@ -17,6 +18,14 @@ import {
  * @typedef {import('./store.js').Store} Store
  * @typedef {import('../host/links.js').Link} Link
  * @typedef {ReturnType<typeof createActions>} Actions
+ *
+ * Where two runs part, as the comparison says it.
+ * @typedef {object} PartingPlace
+ * @property {string} run the best one, which the other is compared with
+ * @property {string} against the other one
+ * @property {string} statistic
+ * @property {string} parameter
+ * @property {number} step
  */
 
 /**
@@ -30,6 +39,7 @@ export function createActions(store, api) {
     ..._overviewActions(store),
     ..._selectionActions(store),
     ..._findingActions(store),
+    ..._comparisonActions(store),
     ..._axisActions(store),
     ..._preferenceActions(store, api),
     ..._pageActions(store),
@@ -77,9 +87,9 @@ function _runActions({ get, set }) {
       const { checked, reopen } = get();
       const isOther = overviewRun(get())?.run !== run;
       set({
-        ...(isOther && { ..._asBeforeFinding(get()), finding: null, reopen: rule ?? reopen }),
-        ...{ run, range: null, strip: null, all: false, checked: checked && new Set(checked).add(run) },
-        ...((isOther || get().all) && _visit(get())),
+        ...(isOther && { ...asBeforeFinding(get()), finding: null, reopen: rule ?? reopen }),
+        ...{ run, range: null, strip: null, all: false, compare: false, checked: checked && new Set(checked).add(run) },
+        ...((isOther || get().all || get().compare) && visit(get())),
       });
     },
     /** @param {string} run */
@@ -114,15 +124,15 @@ function _overviewActions({ get, set }) {
     /** @param {string} filter */
     filterTensors: (filter) => set({ filter, open: null }),
     /** @param {string} metric */
-    colourBy: (metric) => set({ ..._colouredBy(get(), metric), ..._choosing(get(), 'metric'), ..._visit(get()) }),
+    colourBy: (metric) => set({ ...colouredBy(get(), metric), ...choosing(get(), 'metric'), ...visit(get()) }),
     /** @param {import('./store.js').RowOrder} order */
     orderRows: (order) => set({ order }),
     /** @param {Set<string>} open */
-    openModules: (open) => set({ open, ..._choosing(get(), 'open') }),
+    openModules: (open) => set({ open, ...choosing(get(), 'open') }),
     /** Opens modules to show what a finding is about. @param {Set<string>} open */
     unfold: (open) => set({ open }),
     /** @param {string} strip */
-    chooseStrip: (strip) => set({ strip, ..._choosing(get(), 'strip') }),
+    chooseStrip: (strip) => set({ strip, ...choosing(get(), 'strip') }),
     /** @param {boolean} overviewTable */
     showOverviewTable: (overviewTable) => set({ overviewTable }),
   };
@@ -132,13 +142,13 @@ function _overviewActions({ get, set }) {
 function _selectionActions({ get, set }) {
   return {
     /** @param {string} tensor */
-    selectTensor: (tensor) => set({ tensor, ..._choosing(get(), 'tensor'), ..._visit(get()) }),
+    selectTensor: (tensor) => set({ tensor, ...choosing(get(), 'tensor'), ...visit(get()) }),
     /** @param {number | null} step null follows the newest */
-    pinStep: (step) => set({ step, ..._choosing(get(), 'step') }),
+    pinStep: (step) => set({ step, ...choosing(get(), 'step') }),
     /** @param {string} tensor @param {number} step */
     selectCell(tensor, step) {
       const isOther = selectedParameter(get())?.name !== tensor;
-      set({ tensor, step, ..._choosing(get(), 'tensor', 'step'), ...(isOther && _visit(get())) });
+      set({ tensor, step, ...choosing(get(), 'tensor', 'step'), ...(isOther && visit(get())) });
     },
     /** Pins a parameter, or unpins it. @param {string} tensor */
     togglePin(tensor) {
@@ -151,8 +161,8 @@ function _selectionActions({ get, set }) {
 
 /** Opening and closing findings. @param {Store} store */
 function _findingActions({ get, set }) {
-  /** @param {import('../types.d.ts').Finding} finding @param {Partial<State>} [visit] */
-  const show = (finding, visit) => {
+  /** @param {import('../types.d.ts').Finding} finding @param {Partial<State>} [entry] of the history */
+  const show = (finding, entry) => {
     const state = get();
     const run = state.summary?.runs.find((info) => info.run === finding.run);
     const known = run?.parameters.some(({ name }) => name === finding.parameters[0]);
@@ -163,26 +173,26 @@ function _findingActions({ get, set }) {
     const colours = metric ?? (unseen ? DEFAULT_METRIC : shows ? undefined : before.metric);
     const range = unseen ? null : rangeAround(finding, run?.last_step ?? 0);
     set({
-      ...{ finding: finding.id, reopen: null, all: false, step: finding.at ?? finding.from },
+      ...{ finding: finding.id, reopen: null, all: false, compare: false, step: finding.at ?? finding.from },
       ...(run && { run: run.run, checked: state.checked && new Set(state.checked).add(run.run) }),
       ...(known && { tensor: finding.parameters[0] }),
       // A selection by another finding or the user is not evidence for this one.
       ...(unseen && { tensor: null, step: null }),
-      ...(colours !== undefined && _colouredBy(state, colours)),
+      ...(colours !== undefined && colouredBy(state, colours)),
       ...(strip && { strip }),
       ...(!shows && before.strip !== undefined && { strip: before.strip }),
       ...(state.axis === 'step' && { range }),
-      beforeFinding: { ..._evident(state), ...before, all: state.all || (finding.id === state.finding && before.all) },
-      ...visit,
+      beforeFinding: { ...evident(state), ...before, ..._listsBefore(state, finding) },
+      ...entry,
     });
   };
   return {
     /** Selects a finding, and shows its evidence. @param {import('../types.d.ts').Finding} finding */
-    selectFinding: (finding) => show(finding, _visit(get())),
+    selectFinding: (finding) => show(finding, visit(get())),
     /** Shows or hides the findings of all runs. @param {boolean} all */
-    showAllFindings: (all) => set({ all, ..._visit(get()) }),
-    /** Closes the finding: restores the previous view, including the list of all, except for later choices. */
-    closeFinding: () => set(_closed(get())),
+    showAllFindings: (all) => set({ all, compare: false, ...visit(get()) }),
+    /** Closes the finding: restores the previous view, including the list of all or the comparison, except for later choices. */
+    closeFinding: () => set(closed(get())),
     /** @param {boolean} why whether the open finding's explanation is shown */
     showWhy: (why) => set({ why }),
     /**
@@ -197,13 +207,44 @@ function _findingActions({ get, set }) {
   };
 }
 
+/** What is done in the comparison of runs. @param {Store} store */
+function _comparisonActions({ get, set }) {
+  return {
+    /** Compares the checked runs, or no longer. @param {boolean} compare */
+    showComparison: (compare) => set({ compare, all: false, ...visit(get()) }),
+    /** Checks these runs alone. @param {string[]} runs */
+    compareOnly: (runs) => set({ checked: new Set(runs), compare: true, all: false, ...visit(get()) }),
+    /**
+     * Shows a tensor of two runs at the step at which they part in a statistic, the better run as the reference.
+     * @param {PartingPlace} place
+     */
+    showParting({ run, against, statistic, parameter, step }) {
+      const state = get();
+      const { checked } = state;
+      const before = { ...state, ...asBeforeFinding(state) };
+      const coloured = colouredBy(before, statistic);
+      const charts = coloured.lineStatistics;
+      const isDrawn = !charts || charts.includes(statistic);
+      set({
+        ...asBeforeFinding(state),
+        ...{ finding: null, reopen: null, all: false, compare: false, range: null, against: false },
+        ...coloured,
+        ...(!isDrawn && { lineStatistics: [...charts, statistic] }),
+        ...{ run: against, reference: run, tensor: parameter, step, unfolded: parameter },
+        ...(checked && { checked: new Set(checked).add(run).add(against) }),
+        ...visit(state),
+      });
+    },
+  };
+}
+
 /** The axis shared by all charts. @param {Store} store */
 function _axisActions({ get, set }) {
   return {
     /** @param {import('../types.d.ts').AxisKind} axis */
-    setAxis: (axis) => set({ axis, range: null, ..._choosing(get(), 'range') }),
+    setAxis: (axis) => set({ axis, range: null, ...choosing(get(), 'range') }),
     /** @param {import('../types.d.ts').Range | null} range */
-    zoom: (range) => set({ range, ..._choosing(get(), 'range') }),
+    zoom: (range) => set({ range, ...choosing(get(), 'range') }),
   };
 }
 
@@ -234,7 +275,7 @@ function _preferenceActions({ get, set }, api) {
       const charts = get().lineStatistics ?? [metric];
       const rest = charts.filter((other) => other !== name);
       const next = rest.length < charts.length ? rest : [...charts, name];
-      if (next.length) set({ lineStatistics: _following(next, metric) });
+      if (next.length) set({ lineStatistics: following(next, metric) });
     },
     /** @template {keyof import('./store.js').Preferences} K @param {K} name @param {State[K]} value */
     prefer: (name, value) => set({ [name]: value }),
@@ -270,17 +311,18 @@ function _pageActions({ get, set }) {
     toggleFull: (card) => set({ full: get().full === card ? null : card }),
 
     /**
-     * Undoes one thing at a time: dialog, full size, settings, list of findings, zoom, finding, filter, pinned step.
+     * Undoes one thing at a time: dialog, full size, settings, list of findings or comparison, zoom, finding, filter,
+     * pinned step.
      */
     escape() {
-      const { dialog, full, settings, range, filter, finding, beforeFinding, all, step } = get();
+      const { dialog, full, settings, range, filter, finding, beforeFinding, all, compare, step } = get();
       const zoomed = range && !(finding && beforeFinding && 'range' in beforeFinding); // not by the finding
       if (dialog) set({ dialog: null });
       else if (full) set({ full: null });
       else if (settings) set({ settings: false });
-      else if (all) set({ all: false, ..._visit(get()) });
+      else if (all || compare) set({ all: false, compare: false, ...visit(get()) });
       else if (zoomed) set({ range: null });
-      else if (finding) set(_closed(get()));
+      else if (finding) set(closed(get()));
       else if (filter) set({ filter: '', open: null });
       else if (step !== null) set({ step: null });
     },
@@ -308,7 +350,7 @@ export function linkOf(state) {
   const several = (state.summary?.runs.length ?? 0) > 1;
   return {
     run: several ? overviewRun(state)?.run : undefined,
-    runs: state.checked ? [...state.checked] : undefined,
+    runs: state.checked ? [...state.checked] : state.compare ? checkedRuns(state).map(({ run }) => run) : undefined,
     reference: state.reference ?? undefined,
     against: state.against || undefined,
     tensor: state.tensor ?? undefined,
@@ -323,55 +365,15 @@ export function linkOf(state) {
     finding: state.finding ?? undefined,
     why: (state.finding && state.why) || undefined,
     all: state.all || undefined,
+    compare: state.compare || undefined,
     strip: state.strip ?? undefined,
   };
 }
 
-/**
- * Colours the map by another statistic; a line chart of the previous one changes with it.
- * @param {State} state @param {string} metric
- * @returns {Pick<State, 'metric' | 'lineStatistics'>}
- */
-function _colouredBy({ metric: before, lineStatistics }, metric) {
-  if (!lineStatistics?.includes(before) || lineStatistics.includes(metric)) return { metric, lineStatistics };
-  return { metric, lineStatistics: _following(lineStatistics.map((name) => (name === before ? metric : name)), metric) };
-}
-
-const EVIDENT = /** @type {const} */ (['run', 'metric', 'strip', 'tensor', 'step', 'range', 'open', 'all']);
-
-/** The parts of the state that a finding changes. @param {State} state @returns {import('./store.js').Evident} */
-function _evident({ run, metric, strip, tensor, step, range, open, all }) {
-  return { run, metric, strip, tensor, step, range, open, all };
-}
-
-/**
- * Choices made while a finding is open survive closing it.
- * @param {State} state @param {...(typeof EVIDENT)[number]} chosen
- * @returns {Pick<State, 'beforeFinding'>}
- */
-function _choosing({ beforeFinding }, ...chosen) {
-  if (!beforeFinding) return { beforeFinding };
-  const rest = EVIDENT.filter((name) => name in beforeFinding && !chosen.includes(name));
-  return { beforeFinding: Object.fromEntries(rest.map((name) => [name, beforeFinding[name]])) };
-}
-
-/** Makes the browser's Back return from the next view to this one. @param {State} state */
-const _visit = ({ visits }) => ({ visits: visits + 1 });
-
-/** @param {State} state @returns {Partial<State>} without its finding */
-const _closed = (state) => ({ finding: null, reopen: null, ..._asBeforeFinding(state), ..._visit(state) });
-
-/** The view without the open finding. @param {State} state @returns {Partial<State>} */
-function _asBeforeFinding(state) {
-  const { beforeFinding } = state;
-  if (!beforeFinding) return {};
-  const { metric, ...rest } = beforeFinding;
-  return { ...rest, ...(metric !== undefined && _colouredBy(state, metric)), beforeFinding: null };
-}
-
-/** @param {string[]} charts @param {string} metric @returns {string[] | null} null if they follow the map */
-function _following(charts, metric) {
-  return charts.length === 1 && charts[0] === metric ? null : charts;
+/** Which list a finding was opened from. @param {State} state @param {import('../types.d.ts').Finding} finding */
+function _listsBefore({ finding, beforeFinding, all, compare }, { id }) {
+  const before = finding === id ? beforeFinding : null;
+  return { all: all || before?.all, compare: compare || before?.compare };
 }
 
 /**

@@ -28,7 +28,7 @@ export function createHistory(linkOf, now = () => performance.now()) {
       last = link;
       if (state.visits === visits) return false;
       visits = state.visits;
-      const others = /** @type {const} */ (['run', 'finding', 'metric', 'all']);
+      const others = /** @type {const} */ (['run', 'finding', 'metric', 'all', 'compare']);
       const isWay = others.every((key) => before[key] === link[key]) && now() - time < ON_THE_WAY_MILLISECONDS;
       time = now();
       return !isWay;

@@ -51,6 +51,7 @@
  * @property {string | null} finding id of the selected finding
  * @property {boolean} why whether the selected finding's explanation is open
  * @property {boolean} all whether the findings of all runs are listed, in place of the cards
+ * @property {boolean} compare whether the checked runs are compared, in place of the cards
  * @property {string | null} strip series above the heat map; null for the default
  *
  * @typedef {object} Page
@@ -70,10 +71,11 @@
  * @property {string | null} full name of the card that fills the tab
  * @property {Partial<Evident> | null} beforeFinding the state before the selected finding changed it, except for what
  *   the user has chosen since; null for nothing
+ * @property {string | null} unfolded tensor to which the comparison led; the modules around it are opened
  * @property {string | null} reopen rule whose finding was open in the previous run, to be opened if this run has it
  *
  * The parts of the view that opening a finding changes.
- * @typedef {Pick<View, 'run' | 'metric' | 'strip' | 'tensor' | 'step' | 'range' | 'open' | 'all'>} Evident
+ * @typedef {Pick<View, 'run' | 'metric' | 'strip' | 'tensor' | 'step' | 'range' | 'open' | 'all' | 'compare'>} Evident
  *
  * @typedef {Preferences & View & Page} State
  *
@@ -136,6 +138,7 @@ export function defaultView() {
     finding: null,
     why: false,
     all: false,
+    compare: false,
     strip: null,
   };
 }
@@ -160,6 +163,7 @@ export function initialState() {
     optimizer: false,
     full: null,
     beforeFinding: null,
+    unfolded: null,
     reopen: null,
   };
 }

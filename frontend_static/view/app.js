@@ -92,7 +92,11 @@ function Loaded({ app, state, summary, run }) {
             state.all &&
             html`<${Lazy} load=${() => import('./run/all_findings.js')} name="AllFindings" app=${app} state=${state} summary=${summary} states=${states} />`
           }
-          ${!state.all && html`<${Cards} app=${app} state=${state} summary=${summary} run=${run} shown=${shown} />`}
+          ${
+            state.compare &&
+            html`<${Lazy} load=${() => import('./compare/comparison.js')} name="Comparison" app=${app} state=${state} summary=${summary} />`
+          }
+          ${!state.all && !state.compare && html`<${Cards} app=${app} state=${state} summary=${summary} run=${run} shown=${shown} />`}
         </div>
         ${
           state.settings &&
@@ -133,12 +137,12 @@ function useShown(app, state, summary, run) {
   const finding = findings.find(({ id }) => id === state.finding) ?? null;
   const { axis, shown, view } = useOverviewView(app, state, summary, run, { metric, runs, against, data, starts, finding });
   const ranks = useRanks(state, view);
-  // A finding's subject should be visible, not in a folded module.
+  // The subject of a finding or a comparison should be visible, not in a folded module.
   useEffect(() => {
     const at = parameter?.name === state.tensor ? run.parameters.findIndex(({ name }) => name === state.tensor) : -1;
-    const around = state.finding && at >= 0 ? modulesAround(tree, at) : [];
+    const around = (state.finding || state.unfolded === state.tensor) && at >= 0 ? modulesAround(tree, at) : [];
     if (around.some((key) => !open.has(key))) app.actions.unfold(new Set([...open, ...around]));
-  }, [state.finding]);
+  }, [state.finding, state.unfolded]);
   const strips = useStrips(app, state, summary, run, data.steps.value, axis?.start ?? 0);
   const moves = movesOf(app, state, { run, parameter, tree, open, ranks, shown, findings, axis });
   useKeyboard(app, moves);

@@ -38,8 +38,9 @@ const keys = () => [
   ['←  →', t('previous, next logged step; with Shift ten at a time')],
   ['+  -  0', t('zoom in and out at the pinned step, show everything')],
   ['n  p', t('next, previous finding')],
+  ['c', t('compare the checked runs')],
   ['o', t('collapse or expand the module around the tensor')],
-  ['Esc', t('undo, one at a time: full size, settings, the list of all findings, zoom, finding (back to that list if it was opened there), filter, pinned step')],
+  ['Esc', t('undo, one at a time: full size, settings, the list of all findings or the comparison, zoom, finding (back to where it was opened), filter, pinned step')],
   ['?', t('this help')],
 ];
 

@@ -1,6 +1,7 @@
 // @ts-check
 /** The keyboard shortcuts. */
 import { indexAtOrBefore, zoomedRange } from '../state/axis.js';
+import { checkedRuns } from '../state/store.js';
 import { toggleAround } from './overview/module_tree.js';
 import { rankedRows } from './overview/tree_rows.js';
 import { useEffect, useRef } from './ui.js';
@@ -16,6 +17,9 @@ import { useEffect, useRef } from './ui.js';
  * @property {(factor: number) => void} zoomBy factor of the visible span; 0 shows everything
  */
 
+/** Keys that move what a list in place of the cards hides: there they scroll. */
+const OF_CARDS = new Set(['ArrowLeft', 'ArrowRight', 'j', 'k', 'o', '+', '=', '-', '0']);
+
 /** @param {App} app @param {Moves} moves */
 export function useKeyboard(app, moves) {
   const latest = useRef(moves);
@@ -30,7 +34,8 @@ export function useKeyboard(app, moves) {
         else app.actions.escape();
         return;
       }
-      if (field) return;
+      const { all, compare } = app.store.get();
+      if (field || ((all || compare) && OF_CARDS.has(event.key))) return;
       /** @type {Record<string, () => void>} */
       const keys = {
         ArrowLeft: () => moveStep(event.shiftKey ? -10 : -1),
@@ -44,6 +49,10 @@ export function useKeyboard(app, moves) {
         0: () => zoomBy(0),
         n: () => moveFinding(1),
         p: () => moveFinding(-1),
+        c: () => {
+          const state = app.store.get();
+          if (state.compare || checkedRuns(state).length > 1) app.actions.showComparison(!state.compare);
+        },
         '/': () =>
           /** @type {HTMLElement | null} */ (document.querySelector('.tensor-filter input'))?.focus(),
         '?': () => app.actions.showHelp(!app.store.get().dialog),

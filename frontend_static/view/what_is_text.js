@@ -10,7 +10,7 @@ import { Markdown } from './run/markdown.js';
 import { html, useAnswer } from './ui.js';
 
 /**
- * @typedef {'colours' | 'comparison' | 'shared' | 'compass' | 'gain' | 'quantity' | 'strip' | 'scalar' | 'findings' | 'runs' | 'optimizer'} Topic
+ * @typedef {'colours' | 'comparison' | 'shared' | 'compass' | 'gain' | 'quantity' | 'strip' | 'scalar' | 'findings' | 'runs' | 'runs_compared' | 'optimizer'} Topic
  */
 
 /** @param {{app: import('./ui.js').App, title: string, statistic?: string, topic?: Topic, detail?: string}} props */
@@ -21,13 +21,13 @@ export function WhatIsText({ app, title, statistic, topic, detail }) {
   const known = state.summary?.statistics.find(({ name }) => name === statistic);
   const texts = topic ? textsOf(topic, detail ?? '') : [];
   return html`<div class="what-is-text" tabindex="0">
-    <h4>${title}</h4>
+    <p class="what-is-title">${title}</p>
     ${texts.map((text) => html`<p key=${text}>${text}</p>`)}
     ${statistic === 'update_to_weight_ratio' && html`<${HealthyRanges} run=${overviewRun(state)} />`}
     ${!value && known && html`<p>${known.description}</p>`}
     ${value?.sections.map(
       ({ heading, markdown }, i) => html`<section key=${i} class="markdown">
-        ${heading && html`<h5>${heading}</h5>`}
+        ${heading && html`<p class="what-is-heading">${heading}</p>`}
         <${Markdown} text=${markdown} />
       </section>`,
     )}
@@ -72,6 +72,12 @@ export function textsOf(topic, detail) {
     ],
     gain: () => [
       t('The gain ratio is how much of the promised loss reduction a step delivered. Near 1, steps are short; far below 0.7, they overshoot.'),
+    ],
+    runs_compared: () => [
+      t('One column per run, the lowest loss first. Click the name of a row to sort by it. Grey: the same as in the best run. Only what the callback records is compared: not the batch size, the data or the model code.'),
+      t('A run is better if its loss is lower by more than the noise of the loss and by more than seeds usually make. Add runs that differ only in their seed, and their spread is used instead.'),
+      t('Runs part in a statistic at the first step from which its values in a tensor differ by more than they vary from record to record. Click one to see both runs there.'),
+      t('A sweep is three or more values of one setting. If the best one is the smallest or largest that was tried, the optimum may lie beyond it.'),
     ],
     quantity: () => [
       quantityText(detail),

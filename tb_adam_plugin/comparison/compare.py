@@ -26,7 +26,7 @@ from tb_adam_plugin.comparison.losses import (
     windows_before,
 )
 from tb_adam_plugin.comparison.parting import Parting, partings
-from tb_adam_plugin.comparison.settings import Setting, differing_settings, repeats
+from tb_adam_plugin.comparison.settings import Setting, repeats, settings_of
 from tb_adam_plugin.comparison.sweep import Sweep, sweep_of
 from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun, in_order
 from tb_adam_plugin.diagnosis.engine.signals import Signals
@@ -90,6 +90,7 @@ class Comparison:
     Attributes:
         runs: Their names.
         settings: Settings that differ.
+        same: Settings that are the same in all runs.
         losses: The loss of each run.
         common_end: The last step that all runs with a loss have; NaN if there are too few losses.
         best: The run with the lowest loss there; "" if unknown.
@@ -102,6 +103,7 @@ class Comparison:
 
     runs: tuple[str, ...]
     settings: tuple[Setting, ...]
+    same: tuple[Setting, ...]
     losses: tuple[RunLoss, ...]
     common_end: float
     best: str
@@ -121,7 +123,8 @@ def compare(runs: Mapping[str, RecordedRun], *, parts: bool = True) -> Compariso
     names = tuple(runs)
     signals = [Signals(in_order(run)) for run in runs.values()]
     with np.errstate(all="ignore"):
-        settings = differing_settings(signals)
+        recorded = settings_of(signals)
+        settings = [setting for setting in recorded if setting.differs]
         groups = repeats(settings, len(names))
         judged = _Judged.of(signals, groups)
         best = judged.best
@@ -135,6 +138,7 @@ def compare(runs: Mapping[str, RecordedRun], *, parts: bool = True) -> Compariso
     return Comparison(
         names,
         tuple(settings),
+        tuple(setting for setting in recorded if not setting.differs and setting.known),
         tuple(
             _run_loss(n, s, judged.losses.get(i))
             for i, (n, s) in enumerate(zip(names, signals, strict=True))

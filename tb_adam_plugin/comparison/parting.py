@@ -93,8 +93,11 @@ def partings(first: RecordedRun, second: RecordedRun) -> list[Parting]:
 
 
 def _values(run: RecordedRun, name: str, rows: Indices, columns: Indices) -> Float64s:
-    values: Float64s = run.statistics[name][np.ix_(rows, columns)].astype(np.float64)
-    return values
+    statistic = run.statistic(name)
+    found = np.empty((rows.size, columns.size))
+    for place, row in enumerate(rows.tolist()):  # a few of thousands
+        found[place] = statistic[row, columns]
+    return found
 
 
 def _parting(

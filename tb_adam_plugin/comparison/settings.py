@@ -33,6 +33,9 @@ _DECAYS = ("beta1", "beta2", "beta3", "alpha", "momentum", "dampening", "nu1", "
 LENGTH, INITIAL_WEIGHTS = "steps", "initial_weights"
 OF_NO_SETTING = (LENGTH, INITIAL_WEIGHTS)
 
+# What a run does not have.
+_NONE = "–"
+
 _Item = TypeVar("_Item")
 
 
@@ -59,9 +62,19 @@ class Setting:
         """Whether the runs have different values."""
         return len(set(self.same_as)) > 1
 
+    @property
+    def known(self) -> str:
+        """The first value that a run has, or "" if no run has one."""
+        return next((value for value in self.values if value != _NONE), "")
+
 
 def differing_settings(runs: Sequence[Signals]) -> list[Setting]:
-    """Return the settings in which runs differ; unrecorded ones, such as the batch, are missing."""
+    """Return the settings in which runs differ."""
+    return [setting for setting in settings_of(runs) if setting.differs]
+
+
+def settings_of(runs: Sequence[Signals]) -> list[Setting]:
+    """Return the settings of runs; unrecorded ones, such as the batch, are missing."""
     found = [_optimizer(runs), _lr(runs), _schedule(runs), *_hyperparameters(runs)]
     found += [
         *_options(runs),
@@ -70,7 +83,7 @@ def differing_settings(runs: Sequence[Signals]) -> list[Setting]:
         _initial_weights(runs),
         _length(runs),
     ]
-    return [setting for setting in found if setting is not None and setting.differs]
+    return [setting for setting in found if setting is not None]
 
 
 def repeats(settings: Sequence[Setting], count: int) -> list[list[int]]:
@@ -146,7 +159,7 @@ def _hyperparameter(name: str, runs: Sequence[Signals]) -> Setting:
     numbers = [k[0][0] if len(k) == 1 and len(k[0]) == 1 else math.nan for k in keys]
     # A setting that an optimizer does not have is 0.
     same = [() if key == ((0.0,),) else key for key in keys]
-    return _setting(name, name, [value or "–" for value in values], numbers, same)
+    return _setting(name, name, [value or _NONE for value in values], numbers, same)
 
 
 def _rounded(value: float) -> float:
@@ -211,7 +224,9 @@ def _options(runs: Sequence[Signals]) -> list[Setting]:
             tuple(dict.fromkeys(g.options.get(name) for g in signals.run.groups))
             for signals in runs
         ]
-        values = [" / ".join("–" if o is None else str(o) for o in options) for options in of_runs]
+        values = [
+            " / ".join(_NONE if o is None else str(o) for o in options) for options in of_runs
+        ]
         # An option that an optimizer does not have is off.
         keys = [tuple(dict.fromkeys(option or None for option in options)) for options in of_runs]
         found.append(_setting(name, name, values, None, keys))
@@ -259,11 +274,10 @@ def _initial_weights(runs: Sequence[Signals]) -> Setting | None:
 def _first_rms(signals: Signals) -> Mapping[str, float]:
     """RMS of each weight before the first step, by name; empty if unknown."""
     run = signals.run
-    values = run.statistics.get("weight_rms")
-    if values is None or not run.step.size or run.step[0] > 1:
+    if "weight_rms" not in run.statistics or not run.step.size or run.step[0] > 1:
         return {}
     chosen: Indices = run.weights_or_matrices
-    row = values[0, chosen]
+    row = run.statistic("weight_rms")[0, chosen]
     return {
         run.names[i]: float(rms)
         for i, rms in zip(chosen.tolist(), row.tolist(), strict=True)

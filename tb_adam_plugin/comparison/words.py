@@ -168,6 +168,6 @@ def about_partings(pair: Pair) -> str:
         return ""
     if not pair.parted:
         return say(
-            "The statistics of the other runs were not compared: name fewer runs to see them."
+            "The statistics of the other runs were not compared: compare fewer runs to see them."
         )
     return say("At common recorded steps no statistic differs by more than its own variation.")

@@ -231,9 +231,9 @@ def _readings(
     """
     step = signals.run.step[kept]
     counts = _counted(signals)
-    cosine = _recent(signals, counts, _medians(signals, COSINE, members), kept)
-    surprise = _recent(signals, counts, _medians(signals, "gradient_surprise", members), kept)
-    ratio = _recent(signals, counts, _medians(signals, RATIO, members), kept)
+    cosine = _recent(signals, counts, signals.median_by_block(COSINE, members), kept)
+    surprise = _recent(signals, counts, signals.median_by_block("gradient_surprise", members), kept)
+    ratio = _recent(signals, counts, signals.median_by_block(RATIO, members), kept)
     growth = _recent(signals, counts, _growth(signals, members), kept)
     factors = factor_of_cosine(cosine)
     converged = has_converged(signals)[kept]
@@ -311,17 +311,9 @@ def _growth(signals: Signals, members: list[Indices]) -> Float32s:
     rms = signals.statistic("weight_rms")
     if not len(rms) or signals.run.step[0] > thresholds.FIRST_STEP:
         return np.full((len(rms), len(members)), np.nan, np.float32)
-    first = np.where(rms[0] > 0, rms[0], np.float32(np.nan))
+    first: Float32s = np.where(rms[0] > 0, rms[0], np.float32(np.nan))
     key = ("growth of blocks", tuple(rows.tobytes() for rows in members))
     return signals.by_record(key, lambda part: median_by_block(rms[part] / first, members))
-
-
-def _medians(signals: Signals, statistic: str, members: list[Indices]) -> Float32s:
-    """Median of a statistic over each block, float32 ``[records, blocks]``."""
-    key = ("blocks", statistic, tuple(rows.tobytes() for rows in members))
-    return signals.by_record(
-        key, lambda part: median_by_block(signals.statistic(statistic)[part], members)
-    )
 
 
 def factor_of_cosine(cosine: Float64s) -> Float64s:

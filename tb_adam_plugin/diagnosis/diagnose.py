@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -69,6 +70,8 @@ def diagnose(
         with_compass: Whether to read the compass, which costs as much as the rules do.
     """
     signals = Signals(in_order(run), None if earlier is None else earlier.signals)
+    with np.errstate(all="ignore"):
+        signals.prepare(lambda asked: _ask(asked, rules, with_compass=with_compass))
     findings: list[Finding] = []
     not_evaluated: list[NotEvaluated] = []
     with np.errstate(all="ignore"):
@@ -84,6 +87,18 @@ def diagnose(
     recording = thinned_records(signals.run)
     signals.release()
     return Diagnosis(explained, tuple(not_evaluated), compass, signals, recording)
+
+
+def _ask(signals: Signals, rules: Sequence[Rule], *, with_compass: bool) -> None:
+    """Have rules ask for what they need, of a run of which little is computed yet."""
+    for rule in rules:
+        # What a rule trips over here it is asked for again, on what was recorded.
+        with suppress(Exception):
+            if not why_not_evaluated(rule, signals):
+                rule.condition(signals)
+    if with_compass:
+        with suppress(Exception):
+            read_compass(signals, (), rules)
 
 
 def why_not_evaluated(rule: Rule, signals: Signals) -> str:
@@ -115,8 +130,7 @@ def _why_missing(name: str, signals: Signals) -> str:
     if name in run.hyperparameters:
         known = np.isfinite(run.hyperparameters[name]).any()
         return "" if known else say("the optimizer has no {name}", name=name)
-    values = run.statistics.get(name)
-    if values is None:
+    if name not in run.statistics:
         return say("{name} was not recorded", name=name)
     if signals.is_known(name):
         return ""

@@ -112,7 +112,7 @@ class FileColumns:
         for i, data in zip(where.tolist(), parts, strict=True):
             values[i] = data.view("<f4")
         for i in np.flatnonzero(~packed).tolist():
-            (matrix,) = _matrices(records.only(slice(i, i + 1)))
+            (matrix,) = matrices(records.only(slice(i, i + 1)))
             values[i] = matrix[row]
         return values
 
@@ -131,13 +131,13 @@ def _read_columns(records: FileRecords, layout: Layout, columns: Sequence[int]) 
     shape = (len(records.step), len(layout.parameters))
     read = [np.empty(shape, "<f4") for _ in columns]
     if columns:
-        for i, matrix in enumerate(_matrices(records)):
+        for i, matrix in enumerate(matrices(records)):
             for column, values in zip(columns, read, strict=True):
                 values[i] = matrix[:, column]
     return read
 
 
-def _matrices(records: FileRecords) -> Iterator[npt.NDArray[np.float32]]:
+def matrices(records: FileRecords) -> Iterator[npt.NDArray[np.float32]]:
     """Iterate over float32 tensors; each is valid until the next one is requested."""
     parts = records.index.read(records.at, records.size)
     for number, data in zip(records.kind.tolist(), parts, strict=True):

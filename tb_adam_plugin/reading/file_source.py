@@ -26,6 +26,7 @@ from tb_adam_plugin.event_files.run_files import FileRecords, RunFiles
 from tb_adam_plugin.languages.sentences import say
 from tb_adam_plugin.reading.file_blocks import FileBlocks, find_blocks, reading
 from tb_adam_plugin.reading.file_columns import FileColumns, of_shape
+from tb_adam_plugin.reading.file_rows import FileRows
 from tb_adam_plugin.reading.record_source import (
     NOTHING,
     Experiment,
@@ -167,11 +168,12 @@ class FileSource(Notes):
                     np.concatenate(of_files, out=values[i])
             return _standing_series(parts, values)
 
-    def prepare(self, stored: Stored, layout: Layout, names: Sequence[str]) -> None:
-        """Read several statistics at once, because they will be requested next."""
+    def records(self, stored: Stored, layout: Layout) -> Series:
+        """Return the records of statistics, which are read when they are taken."""
         with self._reading(stored) as files:
-            for part in self._of_layout(stored, files, layout):
-                self._columns.statistics(str(stored.tag), part, layout, names)
+            parts = self._of_layout(stored, files, layout)
+            nothing = np.empty((0, sum(len(p.step) for p in parts), len(layout.parameters)), "<f4")
+            return _standing_series(parts, nothing, FileRows(files, tuple(parts), layout))
 
     def parameter(self, stored: Stored, layout: Layout, row: int) -> Series:
         """Return all statistics of one parameter."""
@@ -281,10 +283,12 @@ def _damage_in_words(path: str, events: int) -> str:
     )
 
 
-def _standing_series(parts: Sequence[FileRecords], values: Any) -> Series:
-    """Make a series of the records that no restart has superseded."""
+def _standing_series(
+    parts: Sequence[FileRecords], values: Any, rows: FileRows | None = None
+) -> Series:
+    """Make a series of what no restart has ended."""
     step = np.concatenate([np.empty(0), *(part.step for part in parts)])
     wall_time = np.concatenate([np.empty(0), *(part.wall_time for part in parts)])
     kept = np.zeros(step.size, bool)
     kept[standing(step)] = True
-    return Series(step, wall_time, values).only(kept)
+    return Series(step, wall_time, values, rows=rows).only(kept)

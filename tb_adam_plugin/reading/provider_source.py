@@ -29,6 +29,7 @@ from tb_adam_plugin.reading.record_source import (
     version,
 )
 from tb_adam_plugin.reading.records import (
+    RowsInMemory,
     Series,
     decode_blocks,
     decode_scalars,
@@ -112,8 +113,11 @@ class ProviderSource(Notes):
             return replace(series, values=series.values[columns[0] : columns[0] + 1])
         return replace(series, values=series.values[columns])
 
-    def prepare(self, stored: Stored, layout: Layout, names: Sequence[str]) -> None:
-        """Do nothing: statistics are read together."""
+    def records(self, stored: Stored, layout: Layout) -> Series:
+        """Return the records of statistics: all of them are read together."""
+        series = self.small(stored, partial(decode_statistics, layout=layout))
+        rows = RowsInMemory(layout.statistics, series.values)
+        return replace(series, values=series.values[:0], rows=rows)
 
     def parameter(self, stored: Stored, layout: Layout, row: int) -> Series:
         """Return all statistics of one parameter."""

@@ -102,8 +102,8 @@ class RecordSource(Protocol):
             With ``values`` ``[names, steps, parameters]``.
         """
 
-    def prepare(self, stored: Stored, layout: Layout, names: Sequence[str]) -> None:
-        """Prepare for requests for these statistics, one after the other."""
+    def records(self, stored: Stored, layout: Layout) -> Series:
+        """Return the records of statistics, with ``rows``, which are read when they are taken."""
 
     def parameter(self, stored: Stored, layout: Layout, row: int) -> Series:
         """Return all statistics of one parameter, with ``values`` ``[statistics, steps, 1]``."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.arrays import Flags, Float64s, Indices
+from tb_adam_plugin.arrays import Flags, Float32s, Float64s, Indices
 from tb_adam_plugin.languages.sentences import say
 from tb_adam_plugin.schema import Columns, Layout, Quantity
 
@@ -81,6 +81,50 @@ class PackedBlocks:
         return [self.blocks[row] for row in rows]
 
 
+class Rows(Protocol):
+    """Records of statistics, each read when it is taken."""
+
+    def only(self, kept: Flags) -> Rows:
+        """Return some of them, bool ``[steps]``."""
+
+    def take(self, names: Sequence[str], rows: Indices) -> Float32s:
+        """Read some statistics of some records.
+
+        Args:
+            names: Of the statistics.
+            rows: Indices of the records, ascending.
+
+        Returns:
+            float32 ``[names, rows, parameters]``.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class RowsInMemory:
+    """Records of statistics that are in memory.
+
+    Attributes:
+        names: Of the statistics.
+        values: float32 ``[statistics, steps, parameters]``.
+        kept: Indices of the records; None for all.
+    """
+
+    names: tuple[str, ...]
+    values: Float32s
+    kept: Indices | None = None
+
+    def only(self, kept: Flags) -> RowsInMemory:
+        """Return some of them, bool ``[steps]``."""
+        chosen = np.flatnonzero(kept)
+        return replace(self, kept=chosen if self.kept is None else self.kept[chosen])
+
+    def take(self, names: Sequence[str], rows: Indices) -> Float32s:
+        """Return some statistics of some records."""
+        columns = np.array([self.names.index(name) for name in names], np.intp)
+        chosen = rows if self.kept is None else self.kept[rows]
+        return self.values[np.ix_(columns, chosen)]
+
+
 @dataclass(frozen=True, slots=True)
 class Series:
     """The records of one tag by step, each step once: of equal ones the last that was stored.
@@ -88,11 +132,11 @@ class Series:
     Attributes:
         step: float64 ``[steps]``, ascending.
         wall_time: float64 ``[steps]``, seconds since the epoch.
-        values: For statistics float32 ``[statistics, steps, parameters]``, for hyperparameters
-            float64 ``[columns, steps, groups]``, for steps float64 ``[columns, steps]``, for
-            gradient norms float64 ``[parameters, steps]``, for an ordinary scalar float32 ``[1,
-            steps]``.
-        blocks: For histograms, one packed block for each step; else None.
+        values: Of statistics float32 ``[statistics, steps, parameters]``, of hyperparameters
+            float64 ``[columns, steps, groups]``, of steps float64 ``[columns, steps]``, of gradient
+            norms float64 ``[parameters, steps]``, of an ordinary scalar float32 ``[1, steps]``.
+        blocks: Of histograms, one packed block for each step; else None.
+        rows: Of statistics that are read when they are taken, instead of values; else None.
         damage: What was left out, in one sentence, or "".
         written: float64 ``[steps]``, wall times of the events: for steps, the event that contains
             the row; else :attr:`wall_time`.
@@ -104,6 +148,7 @@ class Series:
     blocks: Blocks | None = None
     damage: str = ""
     written: Float64s = field(default_factory=lambda: np.empty(0))
+    rows: Rows | None = None
 
     def __post_init__(self) -> None:
         """Use the wall times as those of the events, unless these are given."""
@@ -121,6 +166,7 @@ class Series:
             values=self.values[:, kept] if self.values.ndim > 1 else self.values,
             blocks=None if self.blocks is None else self.blocks.only(kept),
             written=self.written[kept],
+            rows=None if self.rows is None else self.rows.only(kept),
         )
 
     @property

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.arrays import Float32s, Float64s
 from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedNorms, RecordedRun
+from tb_adam_plugin.diagnosis.engine.statistic import StatisticsByRecord
 from tb_adam_plugin.diagnosis.rules.registry import STATISTICS_NEEDED
-from tb_adam_plugin.languages.sentences import say
 from tb_adam_plugin.reading.answers import NamedRecords
 from tb_adam_plugin.reading.byte_cache import ByteCache
-from tb_adam_plugin.reading.record_source import Experiment, UnreadableError
+from tb_adam_plugin.reading.record_source import Experiment
 from tb_adam_plugin.reading.run import LOSS_TAGS, StoredRun
+from tb_adam_plugin.reading.run_records import RunRecords
 from tb_adam_plugin.reading.store import Store
 
-# A statistic of 5,000 records of 723 parameters takes 14 MB, and rules use several at once.
-_KEPT_BYTES = 160 << 20
-_AT_ONCE_BYTES = 64 << 20
+# Of 723 parameters a record takes 64 kB, and a statistic of 5,000 records 14 MB.
+_BLOCK_BYTES = 32 << 20
+_SINGLE_BYTES = 24 << 20
+_WHOLE_BYTES = 32 << 20
 
 
-def recorded_run(store: Store, experiment: Experiment, name: str) -> RecordedRun:
+def recorded_run(
+    store: Store,
+    experiment: Experiment,
+    name: str,
+    make_way: Callable[[], None] | None = None,
+) -> RecordedRun:
     """Read what the rules need of one run.
+
+    Args:
+        store: Of the run.
+        experiment: Of the run.
+        name: Of the run.
+        make_way: Called before statistics are read, which happens when rules look at them.
 
     Raises:
         tensorboard.errors.NotFoundError: If there is no such run.
@@ -32,7 +46,7 @@ def recorded_run(store: Store, experiment: Experiment, name: str) -> RecordedRun
     run = store.run(experiment, name)
     layout = run.layout
     names = tuple(s for s in STATISTICS_NEEDED if s in layout.statistics)
-    statistics = StoredStatistics(store, experiment, name, names)
+    statistics = StoredStatistics(store, experiment, name, names, make_way)
     step, wall_time = statistics.step, statistics.wall_time
     every_step = _every_step(store, experiment, run)
     return RecordedRun(
@@ -51,8 +65,11 @@ def recorded_run(store: Store, experiment: Experiment, name: str) -> RecordedRun
     )
 
 
-class StoredStatistics(Mapping[str, Float32s]):
-    """The statistics of a run for the rules: each is read on first use.
+class StoredStatistics(StatisticsByRecord):
+    """The statistics of a run as rules ask for them: records are read when they are looked at.
+
+    They are read as a block: neighbouring records with all statistics. A block, some single
+    records and the last few statistics that were read as a whole are kept.
 
     Attributes:
         step: Steps of the records, float64 ``[records]``.
@@ -60,19 +77,35 @@ class StoredStatistics(Mapping[str, Float32s]):
     """
 
     def __init__(
-        self, store: Store, experiment: Experiment, run: str, names: tuple[str, ...]
+        self,
+        store: Store,
+        experiment: Experiment,
+        run: str,
+        names: tuple[str, ...],
+        make_way: Callable[[], None] | None = None,
     ) -> None:
-        """Look at the steps of the records; nothing else is read yet."""
-        self._store = store
-        self._experiment = experiment
-        self._run = run
+        """Look at the steps of the records; nothing else is read yet.
+
+        Args:
+            store: Of the run.
+            experiment: Of the run.
+            run: Its name.
+            names: Of the statistics.
+            make_way: Called before anything is read.
+        """
         self._names = names
-        self._parameters = len(store.run(experiment, run).layout.parameters)
-        self._kept: ByteCache[Float32s] = ByteCache(_KEPT_BYTES, lambda kept: int(kept.nbytes))
+        self._place = {name: i for i, name in enumerate(names)}
+        self._make_way = make_way or _go_on
+        self._records: RunRecords | None = None
         self.step, self.wall_time = np.empty(0), np.empty(0)
         if names:
-            axis = store.records(experiment, run)
-            self.step, self.wall_time = axis.step, axis.wall_time
+            self._records = store.records(experiment, run)
+            self.step, self.wall_time = self._records.step, self._records.wall_time
+        width = len(names) * len(store.run(experiment, run).layout.parameters)
+        self._at_once = max(1, _BLOCK_BYTES // max(1, 4 * width))
+        self._block = _NOTHING
+        self._single: ByteCache[Float32s] = ByteCache(_SINGLE_BYTES, _nbytes)
+        self._whole: ByteCache[Float32s] = ByteCache(_WHOLE_BYTES, _nbytes)
 
     def __len__(self) -> int:
         """Number of statistics."""
@@ -82,42 +115,100 @@ class StoredStatistics(Mapping[str, Float32s]):
         """Iterate over the names."""
         return iter(self._names)
 
+    def __contains__(self, name: object) -> bool:
+        """Whether there is one of a name, without reading it."""
+        return name in self._place
+
     def __getitem__(self, name: str) -> Float32s:
         """Return a statistic, float32 ``[records, parameters]``.
 
         Raises:
-            KeyError: If there is no statistic with that name.
-            tb_adam_plugin.reading.record_source.UnreadableError: If it cannot be read, or a restart
-                has rewritten the records.
+            KeyError: If there is none of that name.
+            tb_adam_plugin.reading.record_source.UnreadableError: If it cannot be read.
         """
-        kept = self._kept.get(name)
-        if kept is not None:
-            return kept
-        if name not in self._names:
-            raise KeyError(name)
-        self._read_neighbours(name)
-        records = self._store.statistic(self._experiment, self._run, name)
-        count = self.step.size
-        if not np.array_equal(records.step[:count], self.step):
-            raise UnreadableError(
-                say("Run {run} was restarted while it was being read.", run=self._run)
-            )
-        values = records.values[:count]
-        self._kept.put(name, values)
-        return values
+        return self.records(name, 0, self.step.size)
 
-    def _read_neighbours(self, name: str) -> None:
-        """Read a statistic together with those that rules request before and after it."""
-        column = 4 * self.step.size * self._parameters
-        at_once = max(1, _AT_ONCE_BYTES // max(1, column))
-        first = self._names.index(name) // at_once * at_once
-        together = [n for n in self._names[first : first + at_once] if self._kept.get(n) is None]
-        if len(together) > 1:
-            self._store.prepare(self._experiment, self._run, together)
+    @property
+    def at_once(self) -> int:
+        """How many neighbouring records are read together."""
+        return self._at_once
+
+    def records(self, name: str, start: int, stop: int) -> Float32s:
+        """Return some records of a statistic, float32 ``[stop - start, parameters]``.
+
+        Raises:
+            KeyError: If there is none of that name.
+            tb_adam_plugin.reading.record_source.UnreadableError: If they cannot be read.
+        """
+        place = self._place[name]
+        found = self._block.of(place, start, stop)
+        if found is not None:
+            return found
+        if stop - start == 1:
+            return self._one(start, place)
+        whole = self._whole.get(name)
+        # A change looks at the record before.
+        if whole is None and stop - start > self._at_once + 1:
+            whole = self._read((name,), 0, self.step.size)[0]
+            self._whole.put(name, whole)
+        if whole is not None:
+            return whole[start:stop]
+        first = max(0, start - 1)
+        self._block = _NOTHING  # before the next one is read: each is large
+        self._block = _Block(first, self._read(self._names, first, stop))
+        found = self._block.of(place, start, stop)
+        assert found is not None
+        return found
+
+    def _one(self, record: int, place: int) -> Float32s:
+        """Return a statistic of a single record, ``[1, parameters]``."""
+        found = self._single.get(record)
+        if found is None:
+            found = self._read(self._names, record, record + 1)
+            self._single.put(record, found)
+        one: Float32s = found[place]
+        return one
+
+    def _read(self, names: Sequence[str], start: int, stop: int) -> Float32s:
+        assert self._records is not None
+        self._make_way()
+        return self._records.read(names, start, stop)
 
     def release(self) -> None:
-        """Drop what was read; it is reread when needed."""
-        self._kept.clear()
+        """Let go of what was read; what is looked at again is read again."""
+        self._block = _NOTHING
+        self._single.clear()
+        self._whole.clear()
+
+
+class _Block(NamedTuple):
+    """Neighbouring records.
+
+    Attributes:
+        start: The first one.
+        values: float32 ``[statistics, records, parameters]``.
+    """
+
+    start: int
+    values: Float32s
+
+    def of(self, place: int, start: int, stop: int) -> Float32s | None:
+        """Return some records of a statistic; None if they are not all in it."""
+        if start < self.start or stop > self.start + self.values.shape[1] or self is _NOTHING:
+            return None
+        found: Float32s = self.values[place, start - self.start : stop - self.start]
+        return found
+
+
+_NOTHING = _Block(0, np.empty((0, 0, 0), np.float32))
+
+
+def _nbytes(values: Float32s) -> int:
+    return int(values.nbytes)
+
+
+def _go_on() -> None:
+    """Make way for nobody."""
 
 
 def _expected_total_steps(every_step: Mapping[str, Float64s]) -> int:

@@ -53,6 +53,15 @@ class StandingSeries:
             logs.append(series if everything else left.of(tag, series))
         return logs
 
+    def records(self, experiment: Experiment, run: StoredRun) -> list[Series]:
+        """Return the records of the statistics of each layout, with ``rows`` to take."""
+        left = _Left(self._steps, experiment, run)
+        tags = {Tag("statistics", id_): layout for id_, layout in run.layout.layouts.items()}
+        return [
+            left.of(tag, self._source.records(stored_in(experiment, run, tag), layout))
+            for tag, layout in tags.items()
+        ]
+
     def parameter(
         self, experiment: Experiment, run: StoredRun, rows: Mapping[str, int]
     ) -> list[Series]:

@@ -25,8 +25,9 @@ from tb_adam_plugin.reading.records import (
     decode_hyperparameters,
 )
 from tb_adam_plugin.reading.run import StoredRun, damage_messages
+from tb_adam_plugin.reading.run_records import RunRecords
 from tb_adam_plugin.reading.standing_runs import standing_run
-from tb_adam_plugin.reading.standing_series import StandingSeries, stored_in
+from tb_adam_plugin.reading.standing_series import StandingSeries
 from tb_adam_plugin.reading.stored_histograms import places_of, unpack_histograms
 from tb_adam_plugin.reading.thinning import RATIO
 from tb_adam_plugin.schema import Layout, Tag
@@ -109,21 +110,12 @@ class Store:
                 logged[cells] = True
         return StatisticRecords(step, wall_time, values, None if logged.all() else logged)
 
-    def records(self, experiment: Experiment, run: str) -> StatisticRecords:
-        """Return the steps of the records of a run, with no values, ``[steps, 0]``."""
+    def records(self, experiment: Experiment, run: str) -> RunRecords:
+        """Return the records of a run, whose statistics are read when they are taken."""
         found = self.run(experiment, run)
-        logs = self._series.statistics(experiment, found, list(found.layout.layouts), [])
+        logs = self._series.records(experiment, found)
         homes = [found.home(Tag("statistics", id_)) for id_ in found.layout.layouts]
-        step, wall_time, _ = merge_steps(logs, homes)
-        return StatisticRecords(step, wall_time, np.empty((step.size, 0), np.float32), None)
-
-    def prepare(self, experiment: Experiment, run: str, statistics: Sequence[str]) -> None:
-        """Prepare for requests for these statistics, one after the other."""
-        found = self.run(experiment, run)
-        for id_, layout in found.layout.layouts.items():
-            had = [name for name in statistics if name in layout.statistics]
-            stored = stored_in(experiment, found, Tag("statistics", id_))
-            self._source.prepare(stored, layout, had)
+        return RunRecords(found.layout, logs, homes)
 
     def comparison(
         self,

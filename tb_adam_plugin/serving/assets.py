@@ -31,8 +31,9 @@ _CONTENT_TYPES = {
 _STYLE = "style.css"
 _LAYOUT = ("page", "side", "overview", "parameter", "narrow", "telephone")
 _CONTROLS = (
-    "basics", "toolbar", "buttons", "labels", "runs", "findings", "all_findings", "compass",
-    "overview", "tooltips", "tables", "what_is", "settings", "optimizer_card", "messages", "narrow",
+    "basics", "toolbar", "buttons", "labels", "runs", "findings", "all_findings",
+    "comparison", "compass", "overview", "tooltips", "tables", "what_is", "settings",
+    "optimizer_card", "messages", "narrow",
 )  # fmt: skip
 _SHEETS = (
     "style/tokens.css",

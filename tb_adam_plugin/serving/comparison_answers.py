@@ -16,7 +16,10 @@ from tb_adam_plugin.languages.sentences import in_language
 
 
 def comparison_fields(
-    found: Comparison, language: str = ENGLISH, ids: Mapping[str, str] | None = None
+    found: Comparison,
+    language: str = ENGLISH,
+    ids: Mapping[str, str] | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return a comparison in JSON's types.
 
@@ -24,11 +27,16 @@ def comparison_fields(
         found: The comparison.
         language: Language of the sentences; names and numbers are the same in every language.
         ids: Ids of runs outside of sentences, by their names; by default the names.
+        left_out: Why some of the runs are not compared.
     """
     ids = ids or {run: run for run in found.runs}
     return {
         "runs": [{"run": ids[loss.run], **_loss(loss, language)} for loss in found.losses],
+        "left_out": [
+            {"run": run, "text": _said(text, language)} for run, text in (left_out or {}).items()
+        ],
         "settings": [_setting(setting, language) for setting in found.settings],
+        "same": [_same(setting, language) for setting in found.same],
         "common_step": _number(found.common_end),
         "text": _said(words.about_losses(found), language),
         "best": ids[found.best] if found.best else None,
@@ -60,7 +68,16 @@ def _setting(setting: Setting, language: str) -> dict[str, Any]:
         "name": setting.name,
         "label": _said(setting.label, language),
         "values": [_said(value, language) for value in setting.values],
+        "numbers": [_number(value) for value in setting.numbers],
         "same_as": setting.same_as,
+    }
+
+
+def _same(setting: Setting, language: str) -> dict[str, Any]:
+    return {
+        "name": setting.name,
+        "label": _said(setting.label, language),
+        "value": _said(setting.known, language),
     }
 
 
@@ -73,6 +90,7 @@ def _pair(pair: Pair, found: Comparison, language: str, ids: Mapping[str, str]) 
         "better": better,
         "from": None if lead is None else lead.start,
         "text": _said(words.verdict(pair, found), language),
+        "parted": pair.parted,
         "partings": [_parting(parting, pair, language) for parting in pair.partings],
         "partings_text": _said(words.about_partings(pair), language),
     }

@@ -200,8 +200,9 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
     def _compare(self, request: Request) -> Response:
         query = Query(request, ("run", "lang"))
         runs, language = query.texts("run"), query.choice("lang", LANGUAGES)
-        found, ids = self._comparisons.get(_experiment(request), runs)
-        return _respond(request, json_text(comparison_fields(found, language, ids)), _JSON)
+        found, ids, left_out = self._comparisons.get(_experiment(request), runs)
+        answer = comparison_fields(found, language, ids, left_out)
+        return _respond(request, json_text(answer), _JSON)
 
     def _explain(self, request: Request) -> Response:
         query = Query(request, ("rule", "statistic", "lang"))

@@ -1,8 +1,9 @@
 """The state of every run: a summary of its findings in a few numbers, for the list of runs.
 
 Runs are diagnosed in one low-priority thread, one after the other, the newest first, and only while
-a client asks. Between two statistics it lets requests go first. A few hundred bytes are kept per
-run; intermediate results of the rules are not.
+a client asks. Between two rules and before each read it lets requests go first; if one needs a
+diagnosis itself, the thread discards what it has begun. A few hundred bytes are kept per run;
+intermediate results of the rules are not.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from tensorboard import errors
 
-from tb_adam_plugin.arrays import Float32s
 from tb_adam_plugin.diagnosis.diagnose import diagnose
-from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
+from tb_adam_plugin.diagnosis.engine.rule import Condition, Rule
+from tb_adam_plugin.diagnosis.engine.signals import Signals
 from tb_adam_plugin.diagnosis.rule import SEVERITIES, Finding, Severity
+from tb_adam_plugin.diagnosis.rules.registry import RULES
 from tb_adam_plugin.reading.answers import Runs
 from tb_adam_plugin.reading.not_found import choice
 from tb_adam_plugin.reading.record_source import Experiment, UnreadableError
@@ -37,6 +39,7 @@ MOST_RUNS = 300
 LEAST_PAUSE, PAUSE = 20.0, 20.0
 # Longest time in seconds that requests go first.
 _LONGEST_WAIT = 1.0
+_LOOK_EVERY = 0.02
 # After a run, the thread rests for this share of its duration, at most this many seconds.
 _REST, _LONGEST_REST = 0.25, 1.0
 # Longer diagnoses leave enough memory to be worth returning.
@@ -167,7 +170,13 @@ class RunStates:
         while (task := self._next()) is not None:
             experiment, run, version = task
             start = self._clock()
-            state = self._look_at(experiment, run)
+            try:
+                self._findings.turns.wait_in_background()
+                state = self._look_at(experiment, run)
+            except _WantedError:
+                give_back()
+                self._look_later(run, version)
+                continue
             end = self._clock()
             again_at = end + max(LEAST_PAUSE, PAUSE * (end - start))
             with self._lock:
@@ -187,6 +196,13 @@ class RunStates:
             self._current, version = self._queue.pop(0)
             return self._experiment, self._current, version
 
+    def _look_later(self, run: str, version: int) -> None:
+        """Look at a run again from the start, before any other."""
+        with self._lock:
+            self._current = ""
+            if all(run != other for other, _ in self._queue):
+                self._queue.insert(0, (run, version))
+
     def _look_at(self, experiment: Experiment, run: str) -> RunState:
         """Apply the rules to a run; an unreadable one has no findings."""
         try:
@@ -194,8 +210,11 @@ class RunStates:
             if kept is not None:
                 return _state_of(kept.findings)
             self._make_way()
-            recorded = _polite(recorded_run(self._store, experiment, run), self._make_way)
-            return _state_of(diagnose(recorded, with_compass=False).findings)
+            recorded = recorded_run(self._store, experiment, run, self._make_way)
+            rules = [_after(self._make_way, rule) for rule in RULES]
+            return _state_of(diagnose(recorded, rules=rules, with_compass=False).findings)
+        except _WantedError:
+            raise
         except (errors.PublicError, UnreadableError) as error:
             _logger.info("Run %s is not in the list of states: %s", printable(run), error)
         except Exception:
@@ -203,42 +222,31 @@ class RunStates:
         return NOTHING_FOUND
 
     def _make_way(self) -> None:
-        self._traffic.wait_until_quiet(_LONGEST_WAIT)
+        end = time.monotonic() + _LONGEST_WAIT
+        while True:
+            if self._findings.turns.is_wanted:
+                raise _WantedError
+            if self._traffic.wait_until_quiet(_LOOK_EVERY) or time.monotonic() > end:
+                return
+
+
+class _WantedError(Exception):
+    """A request has or wants its turn at a diagnosis."""
+
+
+def _after(make_way: Callable[[], None], rule: Rule) -> Rule:
+    """Return a rule that makes way before it is applied."""
+
+    def condition(signals: Signals) -> Condition | str | None:
+        make_way()
+        return rule.condition(signals)
+
+    return replace(rule, condition=condition)
 
 
 def _state_of(findings: Collection[Finding]) -> RunState:
     counts = {s: sum(finding.severity == s for finding in findings) for s in SEVERITIES}
     return RunState(counts, next((finding.title for finding in findings), ""))
-
-
-def _polite(run: RecordedRun, make_way: Callable[[], None]) -> RecordedRun:
-    return replace(run, statistics=_PoliteStatistics(run.statistics, make_way))
-
-
-class _PoliteStatistics(Mapping[str, Float32s]):
-    """The statistics of a run; requests go first whenever one is read."""
-
-    def __init__(self, statistics: Mapping[str, Float32s], make_way: Callable[[], None]) -> None:
-        self._statistics, self._make_way = statistics, make_way
-
-    def __len__(self) -> int:
-        return len(self._statistics)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._statistics)
-
-    def __contains__(self, name: object) -> bool:
-        return any(name == known for known in self._statistics)
-
-    def __getitem__(self, name: str) -> Float32s:
-        self._make_way()
-        return self._statistics[name]
-
-    def release(self) -> None:
-        """Release what can be reread."""
-        release = getattr(self._statistics, "release", None)
-        if release is not None:
-            release()
 
 
 def _lower_priority() -> None:

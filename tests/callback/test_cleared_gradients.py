@@ -123,21 +123,26 @@ def _zeroes_matrices(optimizer: Any, step: Callable[[], None]) -> None:
     step()
     for p in _parameters(optimizer):
         if p.ndim > 1:
-            p.grad.zero_()
+            _gradient(p).zero_()
 
 
 def _frees(optimizer: Any, step: Callable[[], None]) -> None:
     step()
     for p in _parameters(optimizer):
-        p.grad.untyped_storage().resize_(0)
+        _gradient(p).untyped_storage().resize_(0)
         p.grad = None
 
 
 def _empties(optimizer: Any, step: Callable[[], None]) -> None:
     step()
     for p in _parameters(optimizer):
-        p.grad.data = torch.empty(0)
+        _gradient(p).data = torch.empty(0)
         p.grad = None
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
 
 
 def _parameters(optimizer: Any) -> list[nn.Parameter]:
@@ -194,16 +199,20 @@ def test_lost_gradients_are_unknown_and_no_fault(
 def test_a_sparse_gradient_that_is_zeroed_is_unknown(tmp_path: Path) -> None:
     layer = nn.Embedding(50, 4, sparse=True)
     optimizer = clearing(torch.optim.SGD, to_none=False)(layer.parameters(), lr=0.1)
-    with (
-        pytest.warns(UserWarning, match="Clears sets gradients to zero in place"),
-        AdamDebugCallback(layer, optimizer, log_dir=tmp_path, every_n_steps=1) as debug,
-    ):
-        for _ in range(20):
-            optimizer.zero_grad(set_to_none=True)
-            loss = layer(torch.randint(50, (8,))).square().mean()
-            loss.backward()
-            debug.record(loss=loss)
-            optimizer.step()
+    debug = AdamDebugCallback(layer, optimizer, log_dir=tmp_path, every_n_steps=1)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss = layer(torch.randint(50, (8,))).square().mean()
+        loss.backward()
+        debug.record(loss=loss)
+        optimizer.step()
+
+    with pytest.warns(UserWarning, match="Clears sets gradients to zero in place"):
+        step()
+    for _ in range(19):
+        step()
+    debug.close()
     (run,) = load_runs(tmp_path)
     assert np.isnan(run.statistic("gradient_rms")).all()
     assert (run.every_step()["gradient_norm"] > 0).all()

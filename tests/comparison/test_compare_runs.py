@@ -7,38 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from in_process import EXPERIMENT, PluginClient, files_of
+from swept_runs import LRS, train
 from tensorboard import errors
-from torch import nn
-from torch.nn.functional import cross_entropy
 
 from tb_adam_plugin import cli
-from tb_adam_plugin.callback import AdamDebugCallback
+from tb_adam_plugin.languages.sentences import say
+from tb_adam_plugin.reading.record_source import Experiment, UnreadableError
 from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.serving import comparisons
 from tb_adam_plugin.serving.comparisons import Comparisons
 
 ROOT = Path(__file__).parents[2]
-LRS = {"1e-4": 1e-4, "1e-3": 1e-3, "1e-2": 1e-2}
-
-
-def train(folder: Path, lr: float, seed: int = 0, steps: int = 200) -> None:
-    """A small network learns the classes assigned by another one."""
-    data = torch.Generator().manual_seed(1)
-    inputs = torch.randn(1024, 16, generator=data)
-    labels = (inputs @ torch.randn(16, 4, generator=data)).argmax(1)
-    torch.manual_seed(seed)
-    model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 4))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
-    with AdamDebugCallback(model, optimizer, log_dir=folder, every_n_steps=5) as debug:
-        for _ in range(steps):
-            chosen = torch.randint(len(inputs), (64,))
-            optimizer.zero_grad()
-            loss = cross_entropy(model(inputs[chosen]), labels[chosen])
-            loss.backward()
-            debug.record(loss=loss)
-            optimizer.step()
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +112,11 @@ def test_the_route_answers_as_documented(logs: Path) -> None:
     found = json.loads(answer.data)
     same_shape(example, found, "compare")
     assert [run["run"] for run in found["runs"]] == runs
+    (setting,) = found["settings"]
+    assert (setting["name"], setting["numbers"]) == ("lr", [1e-4, 1e-3, 0.01])
+    same = {setting["name"]: setting["value"] for setting in found["same"]}
+    assert (same["optimizer"], same["eps"], same["steps"]) == ("AdamW", "1e-8", "200")
+    assert "lr" not in same
     assert found["pairs"][0]["text"].startswith("lr/1e-2 is better than lr/1e-4 from ")
     assert client.get("compare", run=[*runs, "nowhere"]).status_code == 404
     assert client.get("compare", run=runs[0]).status_code == 400
@@ -147,7 +132,7 @@ def test_a_comparison_is_kept_until_something_new_is_logged(
     source: Any = files_of(tmp_path)
     kept = Comparisons(Store(source))
     runs = ("a/adam_debug", "b/adam_debug")
-    first, ids = kept.get(EXPERIMENT, runs)
+    first, ids, _ = kept.get(EXPERIMENT, runs)
     assert ids == dict(zip("ab", runs, strict=True))
     assert kept.get(EXPERIMENT, runs)[0] is first
     train(tmp_path / "a", 1e-3, steps=9)
@@ -158,3 +143,30 @@ def test_a_comparison_is_kept_until_something_new_is_logged(
     assert len(kept._kept) == 1
     with pytest.raises(errors.InvalidArgumentError, match="2 to 50 runs, got 51"):
         kept.get(EXPERIMENT, ["a/adam_debug"] * 51)
+
+
+def test_a_run_that_cannot_be_read_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in "abc":
+        train(tmp_path / folder, 1e-3, steps=6)
+    client = PluginClient(tmp_path, files=True)
+    runs = [f"{name}/adam_debug" for name in "abc"]
+    records = Store.records
+    broken = {"b"}
+
+    def fail_for_some(store: Store, experiment: Experiment, run: str) -> Any:
+        if run[0] in broken:
+            raise UnreadableError(say("An event file cannot be read: {error}", error="gone"))
+        return records(store, experiment, run)
+
+    monkeypatch.setattr(Store, "records", fail_for_some)
+    found = json.loads(client.get("compare", run=runs, lang="zh").data)
+    assert [run["run"] for run in found["runs"]] == ["a/adam_debug", "c/adam_debug"]
+    (left_out,) = found["left_out"]
+    assert left_out["run"] == "b/adam_debug"
+    assert left_out["text"].startswith("无法读取")
+    assert client.get("compare", run=runs[:2]).status_code == 503
+    broken.clear()
+    found = json.loads(client.get("compare", run=runs).data)
+    assert (len(found["runs"]), found["left_out"]) == (3, [])

@@ -19,7 +19,7 @@ from synthetic_runs import (
 )
 
 from tb_adam_plugin.comparison.compare import compare
-from tb_adam_plugin.comparison.settings import Setting, differing_settings
+from tb_adam_plugin.comparison.settings import Setting, differing_settings, settings_of
 from tb_adam_plugin.comparison.words import about_sweep
 from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
 from tb_adam_plugin.diagnosis.engine.signals import Signals
@@ -37,6 +37,16 @@ def differences(*runs: RecordedRun) -> dict[str, Setting]:
 
 def test_equal_runs_differ_in_nothing() -> None:
     assert differences(changed(), changed()) == {}
+
+
+def test_settings_that_are_the_same_are_known_and_what_no_run_has_is_not_said() -> None:
+    both = changed(), changed(hyperparameter("eps", 1e-6))
+    same = {s.name: s.known for s in compare(dict(zip("ab", both, strict=True))).same}
+    assert (same["optimizer"], same["lr"], same["beta2"]) == ("AdamW", "1e-3", "0.999")
+    assert "eps" not in same
+    assert all(same.values())
+    every = {setting.name for setting in settings_of([*map(Signals, both)])}
+    assert every >= {*same, "eps"}
 
 
 @pytest.mark.parametrize(

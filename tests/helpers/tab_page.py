@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from playwright.sync_api import Browser, FrameLocator, Locator, Page, Playwright, Response, expect
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    FrameLocator,
+    Locator,
+    Page,
+    Playwright,
+    Response,
+    expect,
+)
 
 expect.set_options(timeout=20_000)  # on a busy machine a frame takes seconds
 
@@ -154,6 +163,7 @@ def open_tab(
     size: tuple[int, int] = (1600, 1000),
     wait_for: str = ".heat-rows canvas",
     shared: bool = True,
+    context: BrowserContext | None = None,
 ) -> Iterator[Tab]:
     """Open the tab, wait until it shows something, and check at the end that nothing went wrong.
 
@@ -164,8 +174,11 @@ def open_tab(
         size: Size of the window, in pixels.
         wait_for: Selector of an element to wait for.
         shared: Whether to share the cache with other tabs, which saves reloading TensorBoard.
+        context: Context to open the tab in, for another language or permissions; it stays open.
     """
-    context = browser.contexts[0] if shared and browser.contexts else browser.new_context()
+    is_ours = context is None and not shared
+    if context is None:
+        context = browser.contexts[0] if shared and browser.contexts else browser.new_context()
     page = context.new_page()
     try:
         page.set_viewport_size({"width": size[0], "height": size[1]})
@@ -179,5 +192,5 @@ def open_tab(
         assert tab.problems == []
     finally:
         page.close()
-        if not shared:
+        if is_ours:
             context.close()

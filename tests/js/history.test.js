@@ -42,6 +42,11 @@ test('what the user goes to is an entry of the history, and is one only', () => 
   assert.equal(made(() => actions.selectFinding(FINDING)), 1);
   assert.equal(made(() => actions.closeFinding()), 1);
   assert.equal(made(() => actions.showAllFindings(true)), 1);
+  assert.equal(made(() => actions.showComparison(true)), 1);
+  assert.equal(made(() => actions.compareOnly(['one'])), 1);
+  const place = { run: 'one', against: 'two', statistic: 'a', parameter: 'y', step: 3 };
+  assert.equal(made(() => actions.showParting(place), 10), 1, 'also at once');
+  assert.equal(made(() => actions.showComparison(true)), 1);
   assert.equal(made(() => actions.escape()), 1);
 });
 

@@ -19,6 +19,7 @@ const LINK = {
   range: { from: 120, to: 480.25 },
   order: 'anomaly',
   finding: 'spike/h.7/3650',
+  compare: true,
   strip: 'tag loss/train',
 };
 

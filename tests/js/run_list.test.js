@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { firstSentence, piecesOf } from '../../frontend_static/view/run/all_findings.js';
+import { firstSentence } from '../../frontend_static/view/run/all_findings.js';
+import { piecesOf } from '../../frontend_static/view/run/pieces.js';
 import { describeState, isIll, listedRuns, orderedRuns } from '../../frontend_static/view/run/run_list.js';
 
 /** @typedef {import('../../frontend_static/types.d.ts').RunState} RunState */

@@ -16,9 +16,9 @@ SHEETS = (
     "layout/page", "layout/side", "layout/overview", "layout/parameter", "layout/narrow",
     "layout/telephone",
     "controls/basics", "controls/toolbar", "controls/buttons", "controls/labels", "controls/runs",
-    "controls/findings", "controls/all_findings", "controls/compass", "controls/overview",
-    "controls/tooltips", "controls/tables", "controls/what_is", "controls/settings",
-    "controls/optimizer_card", "controls/messages", "controls/narrow",
+    "controls/findings", "controls/all_findings", "controls/comparison", "controls/compass",
+    "controls/overview", "controls/tooltips", "controls/tables", "controls/what_is",
+    "controls/settings", "controls/optimizer_card", "controls/messages", "controls/narrow",
 )  # fmt: skip
 
 

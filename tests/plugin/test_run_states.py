@@ -16,11 +16,12 @@ from generated_runs import Run
 from in_process import EXPERIMENT, PluginClient, files_of
 
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis, diagnose
+from tb_adam_plugin.diagnosis.rules.registry import RULES
 from tb_adam_plugin.reading.record_source import UnreadableError
 from tb_adam_plugin.reading.run_for_rules import recorded_run
 from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.run_data import load_runs
-from tb_adam_plugin.serving import run_states
+from tb_adam_plugin.serving import findings_cache, run_states
 from tb_adam_plugin.serving.findings_cache import FindingsCache
 from tb_adam_plugin.serving.run_states import RunState, RunStates
 from tb_adam_plugin.serving.traffic import Traffic
@@ -192,14 +193,54 @@ def test_requests_without_end_do_not_stop_it(
         assert None not in watched.settled().values()
 
 
-def test_a_statistic_waits_for_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    waited: list[int] = []
-    polite = run_states._PoliteStatistics({"a": "b"}, lambda: waited.append(1))  # type: ignore[dict-item]
-    assert "a" in polite
-    assert list(polite) == ["a"]
-    assert not waited
-    assert polite["a"] == "b"
-    assert waited == [1]
+def test_reading_and_rules_wait_for_requests(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[bool] = []
+
+    def wait_until_quiet(_: float) -> bool:
+        waited.append(True)
+        return True
+
+    monkeypatch.setattr(watched.traffic, "wait_until_quiet", wait_until_quiet)
+    watched.settled(f"{RUNS[0]}/adam_debug")
+    assert len(waited) > len(RULES)
+
+
+def test_a_diagnosis_in_the_background_makes_way_for_one_that_is_asked_for(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two at once would take twice the memory."""
+    begun, asked, over = threading.Event(), threading.Event(), threading.Event()
+    given_up: list[str] = []
+
+    def in_background(run: Any, *args: Any, **options: Any) -> Diagnosis:
+        assert not begun.is_set() or over.is_set()  # once given up, it waits
+        begun.set()
+        assert asked.wait(30)
+        try:
+            return diagnose(run, *args, **options)
+        except Exception:
+            given_up.append(run.name)
+            raise
+
+    def on_request(*args: Any, **options: Any) -> Diagnosis:
+        asked.set()
+        found = diagnose(*args, **options)
+        for _ in watched.tries():
+            if given_up:
+                break
+        over.set()
+        return found
+
+    monkeypatch.setattr(run_states, "diagnose", in_background)
+    monkeypatch.setattr(findings_cache, "diagnose", on_request)
+    watched.states.get(EXPERIMENT)
+    assert begun.wait(30)
+    watched.findings.get(EXPERIMENT, f"{RUNS[0]}/adam_debug")
+    found = watched.settled()
+    assert None not in found.values()
+    assert len(given_up) == 1
 
 
 def test_traffic_counts_requests() -> None:
@@ -223,10 +264,10 @@ def test_a_run_that_cannot_be_read_holds_nobody_up(
     watched: Watched, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
 
-    def fails(store: Any, experiment: Any, run: str) -> Any:
+    def fails(store: Any, experiment: Any, run: str, make_way: Any) -> Any:
         if run.startswith("broken"):
             raise error
-        return recorded_run(store, experiment, run)
+        return recorded_run(store, experiment, run, make_way)
 
     monkeypatch.setattr(run_states, "recorded_run", fails)
     found = watched.settled()

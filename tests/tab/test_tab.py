@@ -284,6 +284,7 @@ def test_cold_load_stays_within_its_budget(browser: Browser, tensorboard: Tensor
         assert rounds <= 14, hinted
         # One more round, which begins with the answer that tells that they are needed.
         assert len(later) <= CONNECTIONS, later
-        assert kilobytes <= 176
+        # Measured: 178. The styles and actions of the comparison of runs are 2 of them.
+        assert kilobytes <= 180
         # summary, overview, steps, hyperparameters, findings, histograms, a series for each of two
         assert len(data) == len(set(data)) <= 8, data

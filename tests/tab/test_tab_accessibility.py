@@ -50,6 +50,14 @@ def test_no_view_has_a_fault(browser: Browser, demo_board: TensorBoard, dark: bo
         tab.locate("button", has_text="All findings").click()
         tab.locate(".all-findings").wait_for()
         assert faults(tab) == []
+        tab.locate(".compare-runs").click()
+        tab.locate(".compare table").wait_for()
+        tab.locate('tr[data-row="final_loss"] th button').click()
+        tab.locate(".same-settings summary").click()
+        tab.locate(".compare .what-is button, .compare .what").first.click()
+        tab.locate(".what-is-text").wait_for()
+        assert faults(tab) == []
+        tab.page.keyboard.press("Escape")
         tab.page.keyboard.press("Escape")
         tab.locate(".settings-button").click()
         tab.locate(".settings h4").first.wait_for()

@@ -20,7 +20,7 @@ pytest_plugins = ["tab_fixtures"]
 TERMS = re.compile(
     r"(steps?|run|tensor|update|weight|decay|lr|loss|batch|warmup|embedding|bias|gain|ratio|nan|inf|rms"
     r"|adamw?|tensorboard|debug|exp_avg(_sq)?|gradient|parameter|png|svg|csv|esc|shift|alt"
-    r"|english|min|max|float|pp|true|false|amsgrad|maximize|histograms_every_n_steps)",
+    r"|english|eps|sweep|size|callback|markdown|min|max|float|pp|true|false|amsgrad|maximize|histograms_every_n_steps)",
     re.IGNORECASE,
 )
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -76,7 +76,10 @@ def texts_of_server(tensorboard: TensorBoard) -> list[str]:
             for one in value:
                 yield from strings(one)
 
-    asked = ("summary?lang=zh", "findings?run=spiked%2Fadam_debug&lang=zh")
+    both = "run=plain%2Fadam_debug&run=spiked%2Fadam_debug"
+    asked = (
+        "summary?lang=zh", "findings?run=spiked%2Fadam_debug&lang=zh", f"compare?{both}&lang=zh"
+    )  # fmt: skip
     found = {text for name in asked for text in strings(json.loads(tensorboard.ask(name).text))}
     # Short ones, as a name of a kind, would hide too much.
     return sorted((text for text in found if len(text) > 3), key=len, reverse=True)
@@ -172,6 +175,14 @@ def test_nothing_in_english_is_left_in_the_chinese_tab(
         tab.locate(".optimizer button.link").first.click()
         tab.locate(".optimizer-card").wait_for()
         check(".optimizer-card")
+        tab.locate(".compare-runs").click()
+        tab.locate(".compare table").wait_for()
+        tab.locate(".compare .what").click()
+        tab.locate(".what-is-text").wait_for()
+        check(".compare")
+        save_picture(tab, "zh-compare")
+        tab.page.keyboard.press("Escape")
+        tab.locate(".compare-runs").click()
         tab.page.keyboard.press("?")
         tab.locate(".dialog").wait_for()
         check(".dialog")

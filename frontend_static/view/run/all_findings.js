@@ -6,6 +6,7 @@ import { plural, t } from '../../host/language.js';
 import { revisionOf } from '../../state/questions.js';
 import { html, icon, severityMark, useEffect, useRef, useState } from '../ui.js';
 import { namesOf, whenOf } from './findings.js';
+import { inPieces } from './pieces.js';
 import { isIll, Swatch } from './run_list.js';
 
 /**
@@ -88,20 +89,6 @@ function Table({ app, state, summary, findings }) {
       </tbody>
     </table>
   </div>`;
-}
-
-/** Names, which a line may end only where their parts do. @param {string} names @param {number} [whole] */
-function inPieces(names, whole) {
-  return piecesOf(names, whole).map((piece, i) => html`${i > 0 && html`<wbr />`}${piece}`);
-}
-
-/**
- * @param {string} names @param {number} [whole] names up to this length stay in one piece
- * @returns {string[]} each with the sign behind it that parts it from the next
- */
-export function piecesOf(names, whole = 0) {
-  const words = names.match(/[^ ]* |[^ ]+$/g) ?? [];
-  return words.flatMap((word) => (word.length <= whole ? word : (word.match(/[^/_.-]*[/_.-]+|[^/_.-]+$/g) ?? word)));
 }
 
 /** @param {Event} event @param {App} app @param {Finding} finding */

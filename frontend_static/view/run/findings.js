@@ -141,15 +141,15 @@ const _SEVERITY = { error: () => t('error'), warning: () => t('warning'), info: 
 
 /** @param {Finding} finding @param {string} address of the view */
 export function toMarkdown({ severity, title, text, advice, parameters, from, to, run }, address) {
-  const names = parameters.map(_code).join(', ');
+  const names = parameters.map(asCode).join(', ');
   const lines = [
-    `**${_SEVERITY[severity]()}: ${_plain(title)}**`,
+    `**${_SEVERITY[severity]()}: ${asPlain(title)}**`,
     '',
-    t('- run: {run}', { run: _code(run) }),
+    t('- run: {run}', { run: asCode(run) }),
     ...(names ? [t('- where: {names}', { names })] : []),
     from === to ? t('- when: step {from}', { from }) : t('- when: steps {from} to {to}', { from, to }),
-    t('- why: {text}', { text: _plain(text) }),
-    ...(advice ? [t('- try: {advice}', { advice: _plain(advice) })] : []),
+    t('- why: {text}', { text: asPlain(text) }),
+    ...(advice ? [t('- try: {advice}', { advice: asPlain(advice) })] : []),
     '',
     `[${t('Open in TensorBoard')}](${address.replace(/[()]/g, (c) => (c === '(' ? '%28' : '%29'))})`,
   ];
@@ -157,7 +157,7 @@ export function toMarkdown({ severity, title, text, advice, parameters, from, to
 }
 
 /** A name as code, whatever is in it: the fence is longer than any row of backticks inside. @param {string} name */
-function _code(name) {
+export function asCode(name) {
   const text = name.replace(/\s+/g, ' ');
   const longest = Math.max(0, ...(text.match(/`+/g) ?? []).map(({ length }) => length));
   if (!longest) return `\`${text}\``;
@@ -166,6 +166,6 @@ function _code(name) {
 }
 
 /** A sentence, in which nothing is Markdown or HTML. @param {string} text */
-function _plain(text) {
+export function asPlain(text) {
   return text.replace(/\s+/g, ' ').replace(/[\\`*_[\]<>~|]/g, '\\$&');
 }

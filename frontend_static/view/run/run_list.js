@@ -181,11 +181,21 @@ export function Swatch({ index, theme }) {
 }
 
 /**
- * How the list is sorted, whether healthy runs are left out, and the way to all findings.
+ * How the list is sorted, whether healthy runs are left out, and the ways to all findings and to the comparison.
  * @param {{app: App, state: State, runs: RunInfo[], states: States}} props
  */
 function RunTools({ app, state, runs, states }) {
-  if (!state.summary?.rules?.length) return null;
+  const compared = checkedRuns(state).length;
+  const compare = html`<button
+    class="link compare-runs"
+    aria-pressed=${state.compare}
+    disabled=${compared < 2 && !state.compare}
+    title=${compared < 2 ? t('Check two or more runs to compare them') : t('Settings, losses and statistics of the checked runs (c)')}
+    onClick=${() => app.actions.showComparison(!state.compare)}
+  >
+    ${t('Compare')} <b>${formatInteger(compared)}</b>
+  </button>`;
+  if (!state.summary?.rules?.length) return html`<div class="run-tools"><span class="grow"></span>${compare}</div>`;
   const ill = runs.filter(({ run }) => isIll(states.get(run))).length;
   const orders = [
     { name: 'name', text: t('Name') },
@@ -212,6 +222,7 @@ function RunTools({ app, state, runs, states }) {
     </button>
     <span class="grow"></span>
     <button class="link" aria-pressed=${state.all} onClick=${() => app.actions.showAllFindings(!state.all)}>${t('All findings')}</button>
+    ${compare}
   </div>`;
 }
 

@@ -96,7 +96,7 @@ def each_beyond(
     return Condition(
         signals.run.step,
         holds[:, some] & (signals.run.step > since)[:, None],
-        values[:, chosen],
+        signals.values(name, chosen),
         threshold,
         chosen,
         since=since,

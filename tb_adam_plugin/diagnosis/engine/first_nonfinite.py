@@ -71,25 +71,30 @@ def _tensors_at(signals: Signals, step: float) -> tuple[Flags, Flags, Flags]:
     """
     run = signals.run
     none = np.zeros(len(run.parameters), bool)
-    gradient = signals.statistic("gradient_rms")
     records = np.flatnonzero(run.step == step)
     if records.size:
         record = records[-1]
         anything = signals.statistic("nonfinite_count")[record] > 0
         has_gradient = ~np.isnan(signals.statistic("zero_gradient_fraction")[record])
         weights = anything & ~np.isfinite(signals.statistic("weight_rms")[record])
-        return weights, anything & has_gradient & ~np.isfinite(gradient[record]), anything
+        gradient = signals.statistic("gradient_rms")[record]
+        return weights, anything & has_gradient & ~np.isfinite(gradient), anything
     norms = run.gradient_norms
     if norms is None or len(norms.names) != none.size or not (norms.step == step).any():
         return none, none, none
     # Parameters that never have a gradient have no norm either.
-    ever = np.isfinite(gradient).any(axis=0)
-    bad: Flags = ever & ~np.isfinite(norms.norms[norms.step == step][-1])
+    known = signals.by_record(
+        "finite gradients", lambda part: np.isfinite(signals.statistic("gradient_rms")[part])
+    )
+    bad: Flags = known.any(axis=0) & ~np.isfinite(norms.norms[norms.step == step][-1])
     return none, bad, bad
 
 
 def at_first_record(signals: Signals) -> Indices:
     """Return the tensors with any non-finite value at the first record that has some."""
     counts = signals.statistic("nonfinite_count")
-    records = np.flatnonzero((counts > 0).any(axis=1))
+    some = signals.by_record(
+        "anything not finite", lambda part: np.asarray((counts[part] > 0).any(axis=1))
+    )
+    records = np.flatnonzero(some)
     return np.flatnonzero(counts[records[0]] > 0) if records.size else _NOTHING

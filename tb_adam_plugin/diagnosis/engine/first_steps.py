@@ -7,7 +7,7 @@ import numpy as np
 from tb_adam_plugin.arrays import Float64s, Indices
 
 from . import thresholds
-from .over_time import median_by_block, sum_over_steps
+from .over_time import sum_over_steps
 from .signals import COSINE, RATIO, Signals
 
 # Sum of the update-to-weight ratio over the first steps, as used for "too high", by the learning
@@ -52,14 +52,12 @@ def early_factors(signals: Signals, members: list[Indices]) -> Float64s:
     run = signals.run
     if not run.step.size or run.step[0] > thresholds.FIRST_STEP:
         return np.ones(len(members))
-    ratio = run.statistics.get(RATIO)
     early = run.step <= signals.warmup_end + thresholds.EARLY_STEPS
-    if ratio is None or early.sum() < 2:
+    if RATIO not in run.statistics or early.sum() < 2:
         return np.ones(len(members))
-    resting = np.setdiff1d(np.arange(len(run.parameters)), signals.started_weights)
-    first = ratio[early].copy()
-    first[:, resting] = np.nan
-    paths = sum_over_steps(run.step[early], median_by_block(first, members), thresholds.PATH_STEPS)
+    started = [np.intersect1d(rows, signals.started_weights) for rows in members]
+    ratio = signals.median_by_block(RATIO, started)[early]
+    paths = sum_over_steps(run.step[early], ratio, thresholds.PATH_STEPS)
     logs = np.log(PATH_FACTORS)
     factors: Float64s = np.exp(np.interp(paths.max(axis=0), PATHS, logs))
     return factors

@@ -14,7 +14,7 @@ IDLE = "idle_row_fraction"
 
 def knows_rows(signals: Signals, parameters: Indices) -> Flags:
     """Which parameters have records of this, bool ``[parameters]``; older runs have none."""
-    is_known: Flags = ~np.isnan(signals.statistic(IDLE)[:, parameters])
+    is_known: Flags = ~np.isnan(signals.values(IDLE, parameters))
     return np.asarray(is_known.any(axis=0))
 
 
@@ -33,7 +33,7 @@ def same_rows(signals: Signals, parameters: Indices, limits: Float32s) -> Flags:
         bool ``[records, parameters]``; True throughout for a parameter without such records.
     """
     step = signals.run.step
-    idle = signals.statistic(IDLE)[:, parameters] > limits
+    idle = signals.values(IDLE, parameters) > limits
     # The first record of each record's window.
     by_steps = np.searchsorted(step, step - IDLE_STEPS, side="right")
     first = np.minimum(by_steps, np.maximum(np.arange(step.size) - IDLE_RECORDS + 1, 0))
@@ -47,6 +47,6 @@ def same_rows(signals: Signals, parameters: Indices, limits: Float32s) -> Flags:
 def most_idle(signals: Signals, parameters: Indices, first: float, last: float) -> Float32s:
     """The largest share of idle rows from one step to another, ``[parameters]``; NaN if unknown."""
     step = signals.run.step
-    inside = signals.statistic(IDLE)[(step >= first) & (step <= last)][:, parameters]
+    inside = signals.values(IDLE, parameters)[(step >= first) & (step <= last)]
     most: Float32s = np.fmax.reduce(inside, axis=0, initial=np.nan)
     return most

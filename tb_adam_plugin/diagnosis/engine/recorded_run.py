@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from tb_adam_plugin.arrays import Float32s, Float64s, Indices
 from tb_adam_plugin.schema import Group, Layout, Parameter, Unoptimized
+
+from .statistic import Statistic, StatisticsByRecord
 
 # Parts of a name that identify a matrix as a table of rows, of which a step uses only a few.
 _EMBEDDING_WORDS = ("emb", "wte", "wpe", "lookup", "codebook")
@@ -59,11 +61,23 @@ class RecordedRun:
     layouts: tuple[tuple[float, Layout], ...] = ()
     total_steps: int = 0
 
+    def statistic(self, name: str) -> Statistic:
+        """A statistic, float32 ``[records, parameters]``; NaN where it was not recorded."""
+        statistics, records = self.statistics, self.step.size
+        if name not in statistics:
+            width = len(self.parameters)
+            return Statistic(
+                lambda start, stop: np.full((stop - start, width), np.nan, np.float32), records
+            )
+        if isinstance(statistics, StatisticsByRecord):
+            return Statistic(partial(statistics.records, name), records)
+        values = statistics[name]
+        return Statistic(lambda start, stop: values[start:stop], records)
+
     def release(self) -> None:
         """Drop statistics that can be reread."""
-        release = getattr(self.statistics, "release", None)
-        if release is not None:
-            release()
+        if isinstance(self.statistics, StatisticsByRecord):
+            self.statistics.release()
 
     def __repr__(self) -> str:
         """Name the run, without the numbers."""

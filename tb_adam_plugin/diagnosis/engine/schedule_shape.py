@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tb_adam_plugin.arrays import Float64s, Indices
+from tb_adam_plugin.schema import Group
 
 # Learning rates with a smaller relative difference are equal: a rate other than the first group's
 # is computed, and rounded.
@@ -31,6 +32,8 @@ MOST_TURNS = 100
 # and it starts to rise slowly. A ramp, like CyclicLR's, rises at a constant rate: 1.
 ALIKE = 0.15
 SLOW_START = 0.8
+# Nobody trains with more with Adam-like optimizers: a larger value is multiplied by the schedule.
+LARGEST_ADAPTIVE_LR = 0.1
 
 
 def changes_of(lr: Float64s) -> Indices:
@@ -154,3 +157,15 @@ def _is_turn(values: Float64s, low: int) -> bool:
     start = max(1, up // 4)
     slope = (values[low + start] - bottom) / start
     return bool(slope < SLOW_START * (reached - bottom) / up)
+
+
+def scheduled_lr(group: Group) -> float:
+    """Return the learning rate that the schedule of a group leads to; NaN if unknown."""
+    peak, initial = group.options.get("max_lr"), group.options.get("initial_lr")
+    if isinstance(peak, int | float):
+        return float(peak)
+    if not isinstance(initial, int | float):
+        return float("nan")
+    # Vaswani et al. 2017 give Adam a learning rate of 1, which the schedule multiplies.
+    is_adaptive = "exp_avg_sq_root" not in group.undefined
+    return float("nan") if is_adaptive and initial > LARGEST_ADAPTIVE_LR else float(initial)

@@ -6,7 +6,7 @@ grown by one record only costs one record.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -14,21 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin.arrays import Float32s, Float64s, Indices
-from tb_adam_plugin.schema import LOSS, SURROGATE_LOSS, Group
+from tb_adam_plugin.schema import LOSS, SURROGATE_LOSS
 
 from . import thresholds
-from .over_time import median, moving_average, recent_median
-from .packed_flags import PackedFlags, packed, unpacked
+from .kept_by_record import KeptByRecord
+from .over_time import median, median_by_block, moving_average, recent_median
 from .recorded_run import RecordedRun, common_records, fan_in
-from .schedule_shape import warmup_points
+from .schedule_shape import scheduled_lr, warmup_points
+from .statistic import Statistic, StatisticsByRecord
 from .worst import worst_of_row
 
 # Statistics that many rules use.
 RATIO = "update_to_weight_ratio"
 COSINE = "momentum_gradient_cosine"
-
-# Nobody trains with more with Adam-like optimizers: a larger value is multiplied by the schedule.
-LARGEST_ADAPTIVE_LR = 0.1
 
 _Part = TypeVar("_Part", bound=npt.NDArray[Any])
 
@@ -48,68 +46,99 @@ class Signals:
             earlier: The same run when it was shorter. Its results are reused.
         """
         self.run = run
-        self._by_record: dict[Hashable, npt.NDArray[Any] | PackedFlags] = {}
-        self._known = 0 if earlier is None else common_records(earlier.run, run)
-        self._earlier = earlier._by_record if earlier is not None and self._known else {}
+        known = 0 if earlier is None else common_records(earlier.run, run)
+        before = earlier._by_record if earlier is not None and known else None
+        self._by_record: KeptByRecord = KeptByRecord(run.step.size, before, known)
 
     @property
     def nbytes(self) -> int:
         """Memory of the computed values, and of the columns of every step."""
         arrays = [*self.run.every_step.values(), *self.run.hyperparameters.values()]
-        return sum(array.nbytes for array in [*arrays, *self._by_record.values()])
+        return sum(array.nbytes for array in arrays) + self._by_record.nbytes
 
     def by_record(self, key: Hashable, compute: Callable[[slice], _Part]) -> _Part:
         """Return an array whose first axis is the records.
 
         Args:
-            key: Key of the array.
-            compute: Returns its part for some records, each from that record alone.
+            key: Of the array. What is computed follows from it and from the record alone.
+            compute: Returns its part for some records, each from that record, the one before it
+                and the first one.
         """
-        kept = self._by_record.get(key)
-        if kept is None:
-            known = self._earlier.get(key)
-            if known is None:
-                kept = compute(slice(0, None))
-            else:
-                new = compute(slice(self._known, None))
-                kept = np.concatenate([unpacked(known)[: self._known], new])
-            self._by_record[key] = kept
-        found: Any = unpacked(kept)
-        return found  # type: ignore[no-any-return]
+        return self._by_record.get(key, compute)
+
+    def prepare(self, ask: Callable[[Signals], object]) -> None:
+        """Compute in one pass over the records what rules ask for by record.
+
+        One rule after the other would read the records of a large run again and again. So the
+        rules are asked beforehand, with what they ask for computed for the first records alone and
+        the last of these in place of the others. It is then computed for those, a few at a time.
+
+        Args:
+            ask: Applies the rules; what they say does not count.
+        """
+        statistics = self.run.statistics
+        if not isinstance(statistics, StatisticsByRecord):
+            return
+        if self.run.step.size - self._by_record.known <= statistics.at_once:
+            return
+        asked = Signals(self.run)
+        asked._by_record = self._by_record
+        with self._by_record.in_one_pass(statistics.at_once):
+            ask(asked)
 
     def release(self) -> None:
         """Drop everything not needed to continue; keep computed values, with flags as bits."""
         self.run.release()
-        self._earlier = {}
-        for key, kept in self._by_record.items():
-            self._by_record[key] = packed(kept)
+        self._by_record.release()
 
     # --- statistics ---
 
-    def statistic(self, name: str) -> Float32s:
+    def statistic(self, name: str) -> Statistic:
         """A statistic, float32 ``[records, parameters]``; NaN where it was not recorded."""
-        values = self.run.statistics.get(name)
-        if values is None:
-            return self._nothing
-        return values
+        return self.run.statistic(name)
+
+    def values(self, name: str, parameters: Indices) -> Float32s:
+        """A statistic of some parameters at every record, float32 ``[records, parameters]``."""
+        if not parameters.size:
+            return np.empty((self.run.step.size, 0), np.float32)
+        key = ("values", name, parameters.tobytes())
+        return self.by_record(key, lambda part: self.statistic(name)[part][:, parameters])
+
+    def with_record_before(self, name: str, part: slice) -> tuple[Float32s, Float32s]:
+        """A statistic at some records, and at the record before each; NaN before the first."""
+        values = self.statistic(name)
+        start, stop, _ = part.indices(len(values))
+        several = values[max(0, start - 1) : stop]
+        if start:
+            return several[1:], several[:-1]
+        before = np.full(several.shape, np.nan, np.float32)
+        before[1:] = several[:-1]
+        return several, before
 
     def change(self, name: str, part: slice) -> Float32s:
         """Change of a statistic since the previous record, for some records; NaN for the first."""
-        values = self.statistic(name)
-        before = np.full(values[part].shape, np.nan, np.float32)
-        if part.start:
-            before[:] = values[part.start - 1 : -1]
-        else:
-            before[1:] = values[:-1]
-        changed: Float32s = values[part] - before
+        after, before = self.with_record_before(name, part)
+        changed: Float32s = after - before
         return changed
 
     def is_known(self, name: str) -> bool:
         """Whether a statistic has any value."""
-        values = self.run.statistics.get(name)
-        if values is None or not values.size:
+        if name not in self.run.statistics or not self.run.step.size or not self.run.parameters:
             return False
-        return bool((~np.isnan(values[-1])).any() or (~np.isnan(values)).any())
+        values = self.statistic(name)
+        if not np.isnan(values[-1]).all():
+            return True
+        known = self.by_record(
+            ("is known", name), lambda part: np.asarray(~np.isnan(values[part]).all(axis=1))
+        )
+        return bool(known.any())
+
+    def median_by_block(self, name: str, members: Sequence[Indices]) -> Float32s:
+        """Median of a statistic over each block of parameters, float32 ``[records, blocks]``."""
+        key = ("blocks", name, tuple(rows.tobytes() for rows in members))
+        return self.by_record(
+            key, lambda part: median_by_block(self.statistic(name)[part], list(members))
+        )
 
     def median(self, name: str, parameters: Indices) -> Float64s:
         """The median of a statistic over some parameters, float64 ``[records]``."""
@@ -135,26 +164,6 @@ class Signals:
             return worst_of_row(np.where(np.isfinite(values), values, np.nan))
 
         return self.by_record(("largest", name, parameters.tobytes()), compute)
-
-    def alive_share(self, name: str) -> Float64s:
-        """Median share of the elements with v > 0 whose √v̂ is small, float64 ``[records]``.
-
-        Args:
-            name: The statistic, which sets the multiple of eps to compare with.
-        """
-
-        def compute(part: slice) -> Float64s:
-            matrices = self.run.weights_or_matrices
-            zero = self.statistic("zero_second_moment_fraction")[part][:, matrices]
-            zero = np.where(np.isnan(zero), 0, zero)
-            share = (self.statistic(name)[part][:, matrices] - zero) / (1 - zero)
-            return median(share)
-
-        return self.by_record(("alive share", name), compute)
-
-    @cached_property
-    def _nothing(self) -> Float32s:
-        return np.full((self.run.step.size, len(self.run.parameters)), np.nan, np.float32)
 
     @cached_property
     def first_scales(self) -> Float32s | None:
@@ -284,7 +293,7 @@ class Signals:
 
         torch's schedulers write it into the group: max_lr, or else initial_lr.
         """
-        return np.array([_scheduled_lr(group) for group in self.run.groups])
+        return np.array([scheduled_lr(group) for group in self.run.groups])
 
     @cached_property
     def is_warming_up(self) -> bool:
@@ -382,14 +391,3 @@ class Signals:
     def smooth_loss(self) -> Float64s:
         """Moving average of the loss, float64 ``[steps]``; NaN before the first."""
         return moving_average(self.column("loss"), thresholds.LOSS_AVERAGE_STEPS)
-
-
-def _scheduled_lr(group: Group) -> float:
-    peak, initial = group.options.get("max_lr"), group.options.get("initial_lr")
-    if isinstance(peak, int | float):
-        return float(peak)
-    if not isinstance(initial, int | float):
-        return float("nan")
-    # Vaswani et al. 2017 give Adam a learning rate of 1, which the schedule multiplies.
-    is_adaptive = "exp_avg_sq_root" not in group.undefined
-    return float("nan") if is_adaptive and initial > LARGEST_ADAPTIVE_LR else float(initial)

@@ -27,11 +27,13 @@ def worst_point(
     Returns:
         An index for each axis.
     """
-    badness = -value if lowest_is_worst else value
-    badness = np.where(np.isnan(badness), np.inf, badness)
-    finite = holds & np.isfinite(value)
-    worst = np.where(finite if finite.any() else holds, badness, -np.inf)
-    return tuple(int(i) for i in np.unravel_index(int(np.argmax(worst)), worst.shape))
+    at = np.flatnonzero(holds)
+    badness = -value[holds] if lowest_is_worst else value[holds]
+    finite = np.isfinite(badness)
+    if finite.any():
+        at, badness = at[finite], badness[finite]
+    worst = at[np.argmax(np.where(np.isnan(badness), np.inf, badness))]
+    return tuple(int(i) for i in np.unravel_index(worst, holds.shape))
 
 
 def worst_of_row(values: Float64s | Float32s) -> Float64s:

@@ -9,6 +9,7 @@ from tb_adam_plugin.languages.sentences import joined, say
 
 from ..engine.blowup import blew_up_at
 from ..engine.conditions import at_every_step, too_few_steps
+from ..engine.moments import alive_share
 from ..engine.over_time import median_of_all
 from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import Signals
@@ -75,7 +76,7 @@ def _clip_severity(e: Evidence) -> Severity:
     if not signals.is_known("epsilon_10_fraction"):
         return "warning"
     last = signals.run.step > signals.settled
-    felt = median_of_all(signals.alive_share("epsilon_10_fraction")[last])
+    felt = median_of_all(alive_share(signals, "epsilon_10_fraction")[last])
     return "info" if felt < EPS_FELT else "warning"
 
 

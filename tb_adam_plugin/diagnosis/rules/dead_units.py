@@ -66,7 +66,9 @@ def _cut_off(signals: Signals, parameters: Indices) -> Flags:
     the backward pass ends there: everything before it is frozen, or detached.
     """
     run = signals.run
-    nothing = signals.statistic("zero_gradient_fraction") == 1
+    nothing = signals.by_record(
+        "all zero", lambda part: signals.statistic("zero_gradient_fraction")[part] == 1
+    )
     without = nothing[:, run.weights]
     last = without.shape[1] - 1 - without[:, ::-1].argmax(axis=1)
     bias = _bias_after_each_weight(signals)[last]
@@ -119,7 +121,7 @@ def _of_worst(e: Evidence) -> tuple[float, bool]:
     """The worst parameter's median share over records, and whether it is steady."""
     step = e.signals.run.step
     inside = (step >= e.first_step) & (step <= e.last_step)
-    shares = e.signals.statistic(_share(e.signals))[inside][:, e.parameters].astype(np.float64)
+    shares = e.signals.values(_share(e.signals), e.parameters)[inside].astype(np.float64)
     shares[~np.isfinite(shares)] = np.nan
     shares = shares[:, ~np.isnan(shares).all(axis=0)]
     if not shares.size:

@@ -7,6 +7,7 @@ import numpy as np
 from tb_adam_plugin.languages.sentences import joined, say
 
 from ..engine import thresholds
+from ..engine.moments import alive_share
 from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import decade_below, number, percent
@@ -24,7 +25,7 @@ def _eps_condition(signals: Signals, name: str) -> Condition | str:
     run = signals.run
     if all(run.optimizer_of(int(i)) == "Adadelta" for i in run.weights_or_matrices):
         return say("Adadelta adds eps under the root, where it sets the size of its first steps")
-    value, since = signals.alive_share(name), signals.settled
+    value, since = alive_share(signals, name), signals.settled
     if not np.isnan(signals.uncorrected_alpha):
         shortest = UNCORRECTED_SHARE / (1 - signals.uncorrected_alpha)
         since = max(since, shortest)

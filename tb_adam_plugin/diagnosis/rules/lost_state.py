@@ -39,10 +39,12 @@ def _state_reset(signals: Signals) -> Condition:
     began = signals.by_record("state began", compute)
     fewer = signals.by_record("fewer steps", lambda part: signals.change("state_step", part) < 0)
     some = np.flatnonzero(began[1:].any(axis=0) | fewer.any(axis=0))
-    known = ~np.isnan(signals.statistic("momentum_gradient_cosine")[:, some])
-    gradient = signals.statistic("gradient_rms")[:, some]
-    holds = began[:, some]
-    holds[1:] &= ~(gradient[1:] > OUTWEIGHS * gradient[:-1])
+    known = signals.by_record(
+        "momentum known",
+        lambda part: ~np.isnan(signals.statistic("momentum_gradient_cosine")[part]),
+    )[:, some]
+    outweighs = signals.by_record("outweighs", lambda part: _outweighs(signals, part))
+    holds = began[:, some] & ~outweighs[:, some]
     holds[1:] &= np.logical_or.accumulate(known, axis=0)[:-1]
     holds[:1] = False
     holds |= fewer[:, some]
@@ -52,12 +54,19 @@ def _state_reset(signals: Signals) -> Condition:
     return Condition(
         run.step,
         holds,
-        holds.astype(np.float64),
+        holds.astype(np.float32),
         0.0,
         some,
         known=np.ones(run.step.shape, bool),
         lacking=lacking,
     )
+
+
+def _outweighs(signals: Signals, part: slice) -> Flags:
+    """Where a gradient is so much larger than at the record before, ``[records, parameters]``."""
+    after, before = signals.with_record_before("gradient_rms", part)
+    found: Flags = after > OUTWEIGHS * before
+    return found
 
 
 def _state_reset_advice(e: Evidence) -> str:

@@ -67,12 +67,12 @@ def _is_done(signals: Signals, *, half: bool) -> Flags:
 def _arrives(signals: Signals) -> Flags:
     """Records at which every matrix gets, on average, the requested update, ``[records]``."""
     matrices = signals.run.weights_or_matrices
-    slope = signals.statistic("update_slope")[:, matrices].astype(np.float64)
+    slope = signals.values("update_slope", matrices).astype(np.float64)
     known = np.isfinite(slope)
     records = _sum_of_last(known.astype(np.float64))
     average = _sum_of_last(np.where(known, slope, 0)) / records
     # The error of a slope: rounding errors are independent between elements.
-    error = signals.statistic("update_rounding_error")[:, matrices].astype(np.float64)
+    error = signals.values("update_rounding_error", matrices).astype(np.float64)
     read = np.array([signals.run.parameters[i].elements_read for i in matrices])
     squares = np.where(known & np.isfinite(error), error**2 / np.maximum(read, 1), 0)
     chance = ARRIVES_ERRORS * np.sqrt(_sum_of_last(squares)) / records

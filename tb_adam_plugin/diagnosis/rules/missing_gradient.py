@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tb_adam_plugin.arrays import Flags, Float32s, Indices
+from tb_adam_plugin.arrays import Flags, Float32s
 from tb_adam_plugin.languages.sentences import say
 from tb_adam_plugin.schema import REPLACED
 
@@ -16,9 +16,6 @@ from ..engine.wording import named, step
 # Number of windows without any gradient, and number of known ones of a parameter that has none.
 NO_GRADIENT_POINTS = 3
 WITHOUT_GRADIENT_POINTS = 3
-# Share of its largest size that exp_avg keeps with gradients. Without them it falls to this within 22
-# steps at beta1 = 0.9.
-KEPT_EXP_AVG = 0.1
 
 
 def _no_gradient(signals: Signals) -> Condition:
@@ -90,10 +87,11 @@ def _without_gradient(signals: Signals) -> Condition | str | None:
         return None  # if nothing has one, that is another rule
     absent = np.flatnonzero(~moved[-1])
     absent = absent[~moved[:, absent].any(axis=0)]
-    missing = np.isnan(signals.statistic("zero_gradient_fraction")[:, absent]).all(axis=0)
-    absent, missing = (
-        found[~(missing & _keeps_exp_avg(signals, absent))] for found in (absent, missing)
-    )
+    missing = np.asarray(np.isnan(signals.values("zero_gradient_fraction", absent)).all(axis=0))
+    # Optimizers leave alone what has no gradient: what moves had one that is unknown.
+    moves = np.asarray((signals.values("update_rms", absent) > 0).any(axis=0))
+    is_unknown = missing & moves
+    absent, missing = absent[~is_unknown], missing[~is_unknown]
     absent = absent[missing | ~np.isin(absent, run.weights)]
     # A parameter that the model has replaced is unused; another rule reports that the optimizer
     # lacks the new one.
@@ -101,18 +99,11 @@ def _without_gradient(signals: Signals) -> Condition | str | None:
     return all_along(signals, absent)
 
 
-def _keeps_exp_avg(signals: Signals, parameters: Indices) -> Flags:
-    """Which of some parameters have an exp_avg that does not decay: they do get gradients."""
-    size = signals.statistic("exp_avg_rms")[:, parameters]
-    kept: Flags = size[-1] > KEPT_EXP_AVG * np.nan_to_num(size).max(axis=0)
-    return kept
-
-
 WITHOUT_GRADIENT = Rule(
     id="parameter_without_gradient",
     title="A parameter never gets a gradient",
     needs=("zero_gradient_fraction", "weight_rms"),
-    uses=("exp_avg_rms",),
+    uses=("update_rms",),
     condition=_without_gradient,
     persistence=Persistence(),
     severity="info",

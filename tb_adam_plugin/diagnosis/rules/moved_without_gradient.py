@@ -32,7 +32,7 @@ def _moved(signals: Signals) -> Condition:
     # A bias is sometimes close to zero, and any step is large relative to it.
     often = np.flatnonzero(idle.sum(axis=0) >= POINTS)
     chosen = np.intersect1d(often, run.matrices)
-    moves = np.where(idle[:, chosen], ratio[:, chosen], 0.0)
+    moves = np.where(idle[:, chosen], signals.values("update_to_weight_ratio", chosen), 0.0)
     path = sum_over_steps(run.step, moves, STEPS)
     known = signals.by_record(
         "gradients known", lambda part: np.asarray(~np.isnan(zero[part]).all(axis=1))

@@ -72,7 +72,7 @@ def _rare_rows_message(e: Evidence) -> str:
 
 def _take_turns(e: Evidence) -> str:
     """Say how many of the rows are used occasionally, and how many never, if recorded."""
-    idle = e.signals.statistic(IDLE)[:, e.parameters]
+    idle = e.signals.values(IDLE, e.parameters)
     known = idle[~np.isnan(idle).any(axis=1)]
     if not len(known):
         return ""
@@ -112,13 +112,13 @@ def _kept_rows(signals: Signals) -> Condition | None:
     tables = run.embeddings[run.elements[run.embeddings] < frozen]
     if not tables.size or not run.step.size:
         return None
-    dead = signals.statistic("dead_row_fraction")[:, tables]
+    dead = signals.values("dead_row_fraction", tables)
     idle = (dead > IDLE_FRACTION) | np.isnan(dead)
     tables = tables[idle.all(axis=0)]
     dead = dead[:, idle.all(axis=0)]
     if not tables.size:
         return None
-    rms = signals.statistic("weight_rms")[:, tables].astype(np.float64)
+    rms = signals.values("weight_rms", tables).astype(np.float64)
     lost = -np.log(rms / _first_known(rms))
     taken = taken_so_far(signals)[:, run.group_of[tables]]
     holds = (dead > IDLE_FRACTION) & (-np.expm1(-lost) > LEAST_SHRUNK)
@@ -135,7 +135,7 @@ def _first_known(values: Float64s) -> Float64s:
 
 def _never_had_one(e: Evidence) -> float:
     """Smallest share of a table's elements that have never had a gradient; NaN if unknown."""
-    zero = e.signals.statistic("zero_second_moment_fraction")[:, e.parameters]
+    zero = e.signals.values("zero_second_moment_fraction", e.parameters)
     known = zero[~np.isnan(zero).any(axis=1)]
     return float(known[-1].min()) if len(known) else float("nan")
 
@@ -146,8 +146,8 @@ def _kept_rows_severity(e: Evidence) -> Severity:
 
 
 def _kept_rows_message(e: Evidence) -> str:
-    dead = float(np.nanmin(e.signals.statistic("dead_row_fraction")[:, e.parameters]))
-    idle = e.signals.statistic(IDLE)[:, e.parameters]
+    dead = float(np.nanmin(e.signals.values("dead_row_fraction", e.parameters)))
+    idle = e.signals.values(IDLE, e.parameters)
     never = _never_had_one(e)
     seen = say(
         "At least {share} of the rows of {names} get no gradient at any recorded step.",

@@ -75,8 +75,9 @@ def _shrunk_to(e: Evidence) -> float:
     weights = np.intersect1d(e.parameters, signals.started_weights)
     if signals.first_scales is None or not weights.size:
         return float("nan")
-    rms = signals.statistic("weight_rms")[:, weights]
-    return median_of_all(rms[-1] / np.where(rms[0] > 0, rms[0], np.nan))
+    rms = signals.statistic("weight_rms")
+    first = rms[0, weights]
+    return median_of_all(rms[-1, weights] / np.where(first > 0, first, np.nan))
 
 
 def _severity(e: Evidence) -> Severity:

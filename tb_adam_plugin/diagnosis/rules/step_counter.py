@@ -24,7 +24,7 @@ def _not_counted(signals: Signals) -> Condition | None:
         ),
     )
     some = np.flatnonzero(still.any(axis=0))
-    counts = signals.statistic("state_step")[:, some]
+    counts = signals.values("state_step", some)
     known = np.arange(run.step.size) > 0
     return Condition(run.step, still[:, some], counts, 0.0, some, known=known)
 

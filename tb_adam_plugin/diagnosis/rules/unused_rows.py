@@ -39,8 +39,8 @@ def _unused_rows(signals: Signals) -> Condition | None:
     chosen = np.asarray(found.parameters, np.intp)
     # The words of a text take turns: many rows that are used have no gradient at this step. If only
     # a few entries of a codebook are used, nearly all of these are in each batch.
-    dead = signals.statistic("dead_row_fraction")[:, chosen]
-    takes_turns = dead - signals.statistic(IDLE)[:, chosen] > 1 - dead
+    dead = signals.values("dead_row_fraction", chosen)
+    takes_turns = dead - signals.values(IDLE, chosen) > 1 - dead
     return replace(found, holds=found.holds & (np.isin(chosen, stacks) | ~takes_turns))
 
 
