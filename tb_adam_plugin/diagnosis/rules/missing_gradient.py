@@ -48,8 +48,7 @@ def _all_zero_or_absent(zero_fraction: Float32s, weight: Float32s) -> Flags:
 
 def _some_absent(zero_fraction: Float32s, weight: Float32s) -> Flags:
     """Records at which some parameter has no gradient, or an unknown one."""
-    found: Flags = (np.isnan(zero_fraction) & ~np.isnan(weight)).any(axis=1)
-    return found
+    return np.asarray((np.isnan(zero_fraction) & ~np.isnan(weight)).any(axis=1))
 
 
 NO_GRADIENT = Rule(
