@@ -33,6 +33,12 @@ records the update, the weights, the gradients and the tensors of its state as t
 
 "Stand-in" means a class with the module path and the documented state of a package that is not
 installed in the tests.
+
+A subclass is read as its base class. What it does differently is measured: values that do not
+follow from the formula are NaN. Gradients that its `step()` sets to zero in place are not known
+afterwards, so their statistics are NaN, and a warning says so. Gradients that it removes
+(`set_to_none=True`) are recorded. A subclass that replaces a gradient by another tensor within
+`step()`, and removes that or puts the first one back, is not noticed: the first one is recorded.
 """
 
 _TESTS_HEAD = """\

@@ -1,8 +1,9 @@
 """The gradients of a step whose optimizer clears them before it ends.
 
-A subclass may call ``zero_grad()`` at the end of its ``step()``. The gradients are then gone, or
-zero, when the step is measured. So they are held during the step, and put back while the step is
-measured. Gradients that are zeroed in place need a copy.
+A subclass may call ``zero_grad()`` at the end of its ``step()``. Gradients that it removes are held
+during the step, and put back while the step is measured. Gradients that it sets to zero in place,
+or whose memory it frees, are lost: they are unknown, not zero. A copy of every gradient would take
+as much memory as the gradients themselves.
 """
 
 from __future__ import annotations
@@ -16,48 +17,49 @@ from torch import Tensor
 
 
 class _Held(NamedTuple):
-    """A parameter's gradient before the step, its version counter, and a copy."""
+    """A parameter's gradient before the step, and its version counter."""
 
     parameter: Tensor
     gradient: Tensor
     version: int
-    copy: Tensor | None
 
-    def is_changed(self) -> bool:
-        """Whether it was written to since, and still exists."""
-        return self.parameter.grad is self.gradient and self.gradient._version != self.version
+    def is_written(self) -> bool:
+        """Whether it was written to since then."""
+        return self.gradient._version != self.version
+
+    def has_values(self) -> bool:
+        """Whether it still has its shape and memory, neither of which writing changes."""
+        gradient = self.gradient
+        if gradient.shape != self.parameter.shape:
+            return False
+        is_dense = gradient.layout == torch.strided
+        return not is_dense or not gradient.numel() or gradient.untyped_storage().nbytes() > 0
 
 
 class ClearedGradients:
     """Holds the gradients of a step.
 
     Attributes:
-        are_unknown: Whether the step zeroed them and there is no copy.
+        are_unknown: Whether the step destroyed the values of some gradients.
+        are_unchanged: Whether the step left all values as they were.
     """
 
     def __init__(self) -> None:
         """Hold nothing yet."""
         self.are_unknown = False
+        self.are_unchanged = False
         self._held: Sequence[_Held] = ()
-        # Whether steps have been seen to zero gradients; None before the first record.
-        self._sets_to_zero: bool | None = None
+        self._sets_to_zero = False  # as seen last
 
-    def hold(self, parameters: Iterable[Tensor], *, with_copies: bool) -> None:
+    def hold(self, parameters: Iterable[Tensor]) -> None:
         """Hold the gradients at the start of the step, until :meth:`put_back`.
 
         Args:
             parameters: The optimizer's parameters.
-            with_copies: Whether to copy them, if the step may zero them.
         """
-        with_copies = with_copies and self._sets_to_zero is not False
         self.are_unknown = False
         self._held = [
-            _Held(
-                parameter,
-                gradient,
-                gradient._version,
-                gradient.detach().clone() if with_copies else None,
-            )
+            _Held(parameter, gradient, gradient._version)
             for parameter in parameters
             if (gradient := parameter.grad) is not None
         ]
@@ -68,7 +70,7 @@ class ClearedGradients:
 
     @contextlib.contextmanager
     def put_back(self, *, is_recording: bool) -> Iterator[None]:
-        """Give the parameters the gradients of the step temporarily.
+        """Give the parameters the gradients of the step temporarily, and none where it is unknown.
 
         Args:
             is_recording: Whether the step is recorded, so waiting for the device costs nothing
@@ -87,31 +89,33 @@ class ClearedGradients:
                     parameter.grad = gradient
 
     def _exchange(self, held: Sequence[_Held], *, is_recording: bool) -> None:
-        changed = [one for one in held if one.is_changed()]
-        if is_recording:
-            is_zero = bool(changed) and not _any([one.gradient for one in changed])
-            if is_zero and _any([one.copy for one in changed if one.copy is not None]):
-                self._sets_to_zero = True
-            elif is_zero and any(one.copy is None for one in changed):
-                self._sets_to_zero = self.are_unknown = True
-            elif self._sets_to_zero is None:
-                self._sets_to_zero = False
+        # A gradient that was replaced is not held any more: the new one is read.
+        held = [one for one in held if one.parameter.grad is None or _is_same(one)]
+        lost = [one for one in held if not one.has_values()]
+        written = [one for one in held if one.is_written() and one.has_values()]
+        lost += [one for one in written if one.parameter.grad is None]
+        written = [one for one in written if one.parameter.grad is not None]
+        if written and (is_recording or written[0].gradient.device.type == "cpu"):
+            zeroed = [one for one in written if _is_zero(one.gradient)]
+            self._sets_to_zero = bool(zeroed)
         else:
-            is_zero = self._sets_to_zero is True
+            zeroed = written if self._sets_to_zero else []
+        lost += zeroed
+        ids_of_lost = {id(one) for one in lost}  # gradients cannot be compared with ==
         for one in held:
-            if one.parameter.grad is None:
+            if id(one) in ids_of_lost:
+                one.parameter.grad = None
+            elif one.parameter.grad is None:
                 one.parameter.grad = one.gradient
-        if is_zero:
-            for one in changed:
-                one.parameter.grad = one.copy
+        self.are_unknown = bool(lost)
+        self.are_unchanged = not written and not lost
 
 
-def _any(tensors: Sequence[Tensor]) -> bool:
-    """Whether any element is nonzero; sparse tensors count as nonzero."""
-    if any(tensor.layout != torch.strided for tensor in tensors):
-        return True
-    found: dict[torch.device, Tensor] = {}
-    for tensor in tensors:
-        here = tensor.any()
-        found[tensor.device] = here | found.get(tensor.device, here)
-    return any(map(bool, found.values()))
+def _is_same(held: _Held) -> bool:
+    return held.parameter.grad is held.gradient
+
+
+def _is_zero(gradient: Tensor) -> bool:
+    """Whether all elements are zero."""
+    values = gradient.coalesce().values() if gradient.is_sparse else gradient
+    return not bool(values.any())

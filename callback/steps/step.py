@@ -186,18 +186,38 @@ class Step:
     @torch.no_grad()
     def _add_norms(self, history: GradientHistory, skipped: Tensor | None) -> None:
         """Compute the norm of all gradients, and keep each parameter's for a while."""
-        record, norms = self._record, self._parameters.norms
-        if record is not None and len(record.statistics) == norms.parameters:
+        record, norms, cleared = self._record, self._parameters.norms, self._start.cleared
+        if cleared.are_unknown:
+            self._notices.warn_once(
+                f"{type(self._parameters.optimizer).__name__} sets gradients to zero in place, or "
+                "frees their memory, within step(): their statistics are not known. Call "
+                "zero_grad() after step() instead, or with set_to_none=True"
+            )
+        is_whole = record is not None and len(record.statistics) == norms.parameters
+        if record is not None and is_whole and not cleared.are_unknown:
             squares: Squares = record.squared_gradients
             present = tuple(record.has_gradient.tolist())
+        elif self._start.squares is not None and self._has_squares_of_step:
+            squares, present = self._start.squares
+        elif cleared.are_unknown:
+            self._norm = float("nan")
+            return
         else:
-            squares, present = self._start.squares or norms.squares()
+            squares, present = norms.squares()
         if any(present):
             before_clip = self._output.recorder.rows.upcoming("gradient_norm_before_clip")
             number = self._agenda.count.number
             self._norm = history.add(number, squares, present, skipped, before_clip)
         else:
-            self._norm = float("nan") if self._start.cleared.are_unknown else 0.0
+            self._norm = 0.0
+
+    @property
+    def _has_squares_of_step(self) -> bool:
+        """Whether those read before the step are those of the gradients that it used."""
+        cleared = self._start.cleared
+        return self._parameters.overwrites_gradients or (
+            cleared.are_unknown or cleared.are_unchanged
+        )
 
     @torch.no_grad()
     def _look_at_given_norm(self, history: GradientHistory, skipped: Tensor | None) -> None:

@@ -25,7 +25,7 @@ class StepStart:
         is_recording: Whether the data before the step was read successfully.
         had_no_state: Whether the optimizer had no state before the step.
         squares: Σg² of each parameter and whether it has a gradient, if the step overwrites the
-            gradients; else None.
+            gradients, or may; else None.
         after_closure: Called whenever a closure has computed gradients that the step overwrites.
         cleared: Holds the gradients of a step that may clear them.
     """
@@ -100,11 +100,8 @@ class StepStart:
 
     @torch.no_grad()
     def _hold(self) -> None:
-        agenda, groups = self._agenda, self._parameters.optimizer.param_groups
-        self.cleared.hold(
-            (parameter for group in groups for parameter in group["params"]),
-            with_copies=self.is_recording or agenda.wants_norm(agenda.count.number + 1),
-        )
+        groups = self._parameters.optimizer.param_groups
+        self.cleared.hold(parameter for group in groups for parameter in group["params"])
 
     @torch.no_grad()
     def _read_again(self) -> None:
@@ -135,7 +132,9 @@ class StepStart:
         if parameters.follow_new_ones():
             self.is_due = True
         self.squares = None
-        if parameters.overwrites_gradients and agenda.wants_norm(step):
+        # At records, too: a step that clears gradients leaves none to measure.
+        is_wanted = self.is_due and self._may_clear and agenda.history is not None
+        if is_wanted or (self.reads_closures and agenda.wants_norm(step)):
             with torch.no_grad():
                 self.squares = parameters.norms.squares()
 

@@ -19,7 +19,7 @@ import {
  * @typedef {import('../host/links.js').Link} Link
  * @typedef {ReturnType<typeof createActions>} Actions
  *
- * Where two runs part, as the comparison says it.
+ * Where two runs first differ, according to the comparison.
  * @typedef {object} PartingPlace
  * @property {string} run the best one, which the other is compared with
  * @property {string} against the other one

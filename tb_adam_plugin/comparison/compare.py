@@ -1,4 +1,4 @@
-"""Compares runs: settings that differ, losses, the best value of a sweep, where runs part."""
+"""Compares runs: settings that differ, losses, the best value of a sweep, and where runs differ."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def compare(runs: Mapping[str, RecordedRun], *, parts: bool = True) -> Compariso
 
     Args:
         runs: The recorded runs, by display name: two or more.
-        parts: Whether to find where their statistics part, which reads all of them.
+        parts: Whether to find where their statistics first differ, which reads all of them.
     """
     names = tuple(runs)
     signals = [Signals(in_order(run)) for run in runs.values()]

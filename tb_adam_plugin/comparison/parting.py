@@ -1,4 +1,4 @@
-"""In which tensors and statistics two runs part first, beyond the statistics' own variation."""
+"""In which tensors and statistics two runs first differ, beyond the usual variation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEAST_ELEMENTS = 64
 # For this many common records, all values of one run are that far above all of the other's.
 LASTING = 5
 LEAST_RECORDS = LASTING
-# Records are thinned to this many, more densely at first, because that is where runs part.
+# Records are thinned to this many, more densely at first, because that is where runs first differ.
 MOST_RECORDS = 300
 MOST_PARTINGS = 5
 # Statistics about the measurement, not about the training.
@@ -33,7 +33,7 @@ _LEFT_OUT = (
 
 @dataclass(frozen=True, slots=True)
 class Parting:
-    """A statistic in which two runs part.
+    """A statistic in which two runs differ.
 
     Attributes:
         statistic: Its name.
@@ -60,7 +60,7 @@ def common_steps(first: RecordedRun, second: RecordedRun) -> Float64s:
 
 
 def partings(first: RecordedRun, second: RecordedRun) -> list[Parting]:
-    """Return the statistics in which two runs part, the earliest first.
+    """Return the statistics in which two runs differ, the earliest first.
 
     Args:
         first: One run.

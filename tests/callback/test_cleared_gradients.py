@@ -1,4 +1,4 @@
-"""Subclasses whose step clears the gradients: these are recorded, and nothing is kept."""
+"""Subclasses whose step clears the gradients: recorded, or unknown, and nothing is kept."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tb_adam_plugin import schema
 from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.callback.probes.cleared_gradients import ClearedGradients
 from tb_adam_plugin.run_data import Run, load_runs
@@ -73,17 +74,14 @@ def train(
 
 @pytest.mark.parametrize("interval", [1, 7])
 @pytest.mark.parametrize("with_closure", [False, True])
-@pytest.mark.parametrize("to_none", [True, False])
 @pytest.mark.parametrize("base", [torch.optim.Adam, torch.optim.SGD])
-def test_it_is_recorded_as_without_that(
-    base: Any, to_none: bool, with_closure: bool, interval: int, tmp_path: Path
+def test_removed_gradients_are_recorded_as_without_that(
+    base: Any, with_closure: bool, interval: int, tmp_path: Path
 ) -> None:
     def is_cleared(parameters: list[nn.Parameter]) -> None:
-        for p in parameters:
-            assert (p.grad is None) == to_none
-            assert p.grad is None or not p.grad.any()
+        assert all(p.grad is None for p in parameters)
 
-    kind = clearing(base, to_none=to_none)
+    kind = clearing(base, to_none=True)
     _, plain = train(tmp_path / "0", base, with_closure=with_closure, interval=interval)
     _, run = train(
         tmp_path / "1", kind, with_closure=with_closure, interval=interval, look=is_cleared
@@ -98,14 +96,127 @@ def test_it_is_recorded_as_without_that(
     )
 
 
-@pytest.mark.parametrize("to_none", [True, False])
-def test_what_is_cleared_now_and_then_is_never_0(to_none: bool, tmp_path: Path) -> None:
-    _, run = train(tmp_path, clearing(torch.optim.Adam, to_none=to_none, every=4))
+def _zeroes(optimizer: Any, step: Callable[[], None]) -> None:
+    step()
+    optimizer.zero_grad(set_to_none=False)
+
+
+def _zeroes_at_times(optimizer: Any, step: Callable[[], None]) -> None:
+    step()
+    if optimizer.calls % 4 == 0:
+        optimizer.zero_grad(set_to_none=False)
+
+
+def _starts_late(optimizer: Any, step: Callable[[], None]) -> None:
+    step()
+    if optimizer.calls > 30:
+        optimizer.zero_grad(set_to_none=False)
+
+
+def _clips_and_zeroes(optimizer: Any, step: Callable[[], None]) -> None:
+    nn.utils.clip_grad_norm_(_parameters(optimizer), 0.05)
+    _zeroes(optimizer, step)
+
+
+def _zeroes_matrices(optimizer: Any, step: Callable[[], None]) -> None:
+    nn.utils.clip_grad_norm_(_parameters(optimizer), 1e9)
+    step()
+    for p in _parameters(optimizer):
+        if p.ndim > 1:
+            _gradient(p).zero_()
+
+
+def _frees(optimizer: Any, step: Callable[[], None]) -> None:
+    step()
+    for p in _parameters(optimizer):
+        _gradient(p).untyped_storage().resize_(0)
+        p.grad = None
+
+
+def _empties(optimizer: Any, step: Callable[[], None]) -> None:
+    step()
+    for p in _parameters(optimizer):
+        _gradient(p).data = torch.empty(0)
+        p.grad = None
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
+def _parameters(optimizer: Any) -> list[nn.Parameter]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+LOSING = [
+    _zeroes, _zeroes_at_times, _starts_late, _clips_and_zeroes, _zeroes_matrices, _frees, _empties,
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Adam Debug. Loses")
+@pytest.mark.parametrize("interval", [1, 7])
+@pytest.mark.parametrize("base", [torch.optim.Adam, torch.optim.SGD])
+@pytest.mark.parametrize("loses", LOSING, ids=lambda f: f.__name__)
+def test_lost_gradients_are_unknown_and_no_fault(
+    loses: Callable[[Any, Callable[[], None]], None], base: Any, interval: int, tmp_path: Path
+) -> None:
+    """Every value is that of the same training whose gradients stay, or NaN."""
+
+    class Stays(base):  # type: ignore[misc]
+        def step(self, closure: Any = None) -> None:
+            if loses is _clips_and_zeroes:
+                nn.utils.clip_grad_norm_(_parameters(self), 0.05)
+            super().step(closure)
+
+    class Loses(base):  # type: ignore[misc]
+        calls = 0
+
+        def step(self, closure: Any = None) -> None:
+            self.calls += 1
+            loses(self, super().step)
+
+    expected, plain = train(tmp_path / "0", Stays, interval=interval)
+    parameters, run = train(tmp_path / "1", Loses, interval=interval)
+    assert all(map(torch.equal, parameters, expected))
+    assert plain is not None
     assert run is not None
+    for statistic in schema.STATISTICS:
+        values, truth = (r.statistic(statistic.name) for r in (run, plain))
+        known = ~np.isnan(values)
+        np.testing.assert_array_equal(values[known], truth[known], statistic.name)
+        if not {"gradient", "update", "previous step"} & set(statistic.needs):
+            np.testing.assert_array_equal(known, ~np.isnan(truth), statistic.name)
+    assert {f.rule for f in run.findings()} <= {f.rule for f in plain.findings()}
     norms = run.every_step()["gradient_norm"]
-    assert not (norms == 0).any()
-    assert np.isnan(norms).sum() <= (0 if to_none else 1)
-    assert np.isnan(run.statistic("gradient_rms")).any(axis=1).sum() <= (0 if to_none else 1)
+    # That before the step; what clipping within it made of it is lost.
+    if loses is not _clips_and_zeroes:
+        np.testing.assert_allclose(norms, plain.every_step()["gradient_norm"], rtol=1e-6)
+    assert np.isfinite(norms).all()
+    assert (norms > 0).all()
+
+
+def test_a_sparse_gradient_that_is_zeroed_is_unknown(tmp_path: Path) -> None:
+    layer = nn.Embedding(50, 4, sparse=True)
+    optimizer = clearing(torch.optim.SGD, to_none=False)(layer.parameters(), lr=0.1)
+    debug = AdamDebugCallback(layer, optimizer, log_dir=tmp_path, every_n_steps=1)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss = layer(torch.randint(50, (8,))).square().mean()
+        loss.backward()
+        debug.record(loss=loss)
+        optimizer.step()
+
+    with pytest.warns(UserWarning, match="Clears sets gradients to zero in place"):
+        step()
+    for _ in range(19):
+        step()
+    debug.close()
+    (run,) = load_runs(tmp_path)
+    assert np.isnan(run.statistic("gradient_rms")).all()
+    assert (run.every_step()["gradient_norm"] > 0).all()
+    assert not {finding.rule for finding in run.findings()} - {"plateau", "lr_too_low"}
 
 
 @pytest.mark.parametrize("with_closure", [False, True])
@@ -148,13 +259,12 @@ def test_no_gradient_is_kept_after_the_step(to_none: bool, tmp_path: Path) -> No
         assert [reference() for reference in gone] == [None] * 2
 
 
-def test_gradients_that_are_zero_are_not_taken_for_cleared_ones() -> None:
+def test_a_gradient_that_only_stays_zero_is_known() -> None:
     layer = nn.Linear(2, 2)
     cleared = ClearedGradients()
     for p in layer.parameters():
         p.grad = torch.zeros_like(p)
-    cleared.hold(layer.parameters(), with_copies=True)
-    layer.weight.grad.zero_()  # type: ignore[union-attr]
+    cleared.hold(layer.parameters())
     with cleared.put_back(is_recording=True):
         assert layer.weight.grad is not None
         assert not layer.weight.grad.any()

@@ -13,8 +13,7 @@ from tensorboard import errors
 
 from tb_adam_plugin import cli
 from tb_adam_plugin.languages.sentences import say
-from tb_adam_plugin.reading.record_source import UnreadableError
-from tb_adam_plugin.reading.run_for_rules import StoredStatistics
+from tb_adam_plugin.reading.record_source import Experiment, UnreadableError
 from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.serving import comparisons
 from tb_adam_plugin.serving.comparisons import Comparisons
@@ -153,15 +152,15 @@ def test_a_run_that_cannot_be_read_is_left_out(
         train(tmp_path / folder, 1e-3, steps=6)
     client = PluginClient(tmp_path, files=True)
     runs = [f"{name}/adam_debug" for name in "abc"]
-    read = StoredStatistics.__getitem__
+    records = Store.records
     broken = {"b"}
 
-    def fail_for_some(statistics: StoredStatistics, name: str) -> Any:
-        if statistics._run[0] in broken:
+    def fail_for_some(store: Store, experiment: Experiment, run: str) -> Any:
+        if run[0] in broken:
             raise UnreadableError(say("An event file cannot be read: {error}", error="gone"))
-        return read(statistics, name)
+        return records(store, experiment, run)
 
-    monkeypatch.setattr(StoredStatistics, "__getitem__", fail_for_some)
+    monkeypatch.setattr(Store, "records", fail_for_some)
     found = json.loads(client.get("compare", run=runs, lang="zh").data)
     assert [run["run"] for run in found["runs"]] == ["a/adam_debug", "c/adam_debug"]
     (left_out,) = found["left_out"]

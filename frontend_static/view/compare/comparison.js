@@ -1,5 +1,5 @@
 // @ts-check
-/** The checked runs compared: their settings and losses, what can be said of them, and where they part. */
+/** The checked runs compared: their settings and losses, what can be said about them, and where they differ first. */
 import { formatInteger } from '../../chart/format.js';
 import { plural, t } from '../../host/language.js';
 import { hostAddress } from '../../host/links.js';

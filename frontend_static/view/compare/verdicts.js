@@ -1,5 +1,5 @@
 // @ts-check
-/** What a comparison of runs says: which did better from which step on, and where their statistics part. */
+/** What a comparison of runs says: which did better from which step on, and where statistics differ first. */
 import { formatInteger } from '../../chart/format.js';
 import { plural, t } from '../../host/language.js';
 import { Swatch } from '../run/run_list.js';
@@ -26,7 +26,7 @@ export function Verdicts({ app, theme, comparison, names }) {
     ${some.map((pair) => html`<${Pair} key=${pair.against} app=${app} theme=${theme} pair=${pair} names=${names} isOnly=${pairs.length === 1} />`)}
   </ul>`;
   return html`<div class="verdicts">
-    <h3>${t('Which run did better, and where the runs part')}</h3>
+    <h3>${t('Which run did better, and where statistics differ first')}</h3>
     <p class="about">${text}</p>
     ${notesOf(comparison).map(({ note, runs }) => html`<p key=${note} class="about">${t('{name}: {value}', { name: runs.map(names.nameOf).join(t(', ')), value: note })}</p>`)}
     ${comparison.left_out.map((left) => html`<p key=${left.run} class="about">${t('{run} is left out. {reason}', { run: names.nameOf(left.run), reason: left.text })}</p>`)}
@@ -64,7 +64,7 @@ function Pair({ app, theme, pair, names, isOnly }) {
         </button>`
       }
     </p>
-    ${partings.length > 0 && html`<p class="about">${t('Statistics part first at:')}</p>`}
+    ${partings.length > 0 && html`<p class="about">${t('Statistics differ first at:')}</p>`}
     ${
       partings.length > 0 &&
       html`<ul class="partings">

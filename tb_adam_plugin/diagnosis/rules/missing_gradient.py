@@ -26,7 +26,16 @@ def _no_gradient(signals: Signals) -> Condition:
             signals.statistic("zero_gradient_fraction")[part], signals.statistic("weight_rms")[part]
         ),
     )
-    return Condition(run.step, zero, np.ones(zero.shape), 1.0, np.arange(len(run.parameters)))
+    # Gradients that a step has cleared are unknown, but their norm is not zero.
+    lacks_some = signals.by_record(
+        "some gradient is missing",
+        lambda part: _some_absent(
+            signals.statistic("zero_gradient_fraction")[part], signals.statistic("weight_rms")[part]
+        ),
+    )
+    norm = signals.at_records(signals.column("gradient_norm"))
+    holds: Flags = zero & ~(lacks_some & (norm > 0))
+    return Condition(run.step, holds, np.ones(holds.shape), 1.0, np.arange(len(run.parameters)))
 
 
 def _all_zero_or_absent(zero_fraction: Float32s, weight: Float32s) -> Flags:
@@ -35,6 +44,11 @@ def _all_zero_or_absent(zero_fraction: Float32s, weight: Float32s) -> Flags:
     nothing = (zero_fraction == 1) | np.isnan(zero_fraction)
     found: Flags = logged.any(axis=1) & (nothing | ~logged).all(axis=1)
     return found
+
+
+def _some_absent(zero_fraction: Float32s, weight: Float32s) -> Flags:
+    """Records at which some parameter has no gradient, or an unknown one."""
+    return np.asarray((np.isnan(zero_fraction) & ~np.isnan(weight)).any(axis=1))
 
 
 NO_GRADIENT = Rule(
@@ -85,7 +99,11 @@ def _without_gradient(signals: Signals) -> Condition | str | None:
         return None  # if nothing has one, that is another rule
     absent = np.flatnonzero(~moved[-1])
     absent = absent[~moved[:, absent].any(axis=0)]
-    missing = np.isnan(signals.values("zero_gradient_fraction", absent)).all(axis=0)
+    missing = np.asarray(np.isnan(signals.values("zero_gradient_fraction", absent)).all(axis=0))
+    # Optimizers leave alone what has no gradient: what moves had one that is unknown.
+    moves = np.asarray((signals.values("update_to_weight_ratio", absent) > 0).any(axis=0))
+    is_unknown = missing & moves
+    absent, missing = absent[~is_unknown], missing[~is_unknown]
     absent = absent[missing | ~np.isin(absent, run.weights)]
     # A parameter that the model has replaced is unused; another rule reports that the optimizer
     # lacks the new one.
@@ -97,6 +115,7 @@ WITHOUT_GRADIENT = Rule(
     id="parameter_without_gradient",
     title="A parameter never gets a gradient",
     needs=("zero_gradient_fraction", "weight_rms"),
+    uses=("update_to_weight_ratio",),
     condition=_without_gradient,
     persistence=Persistence(),
     severity="info",

@@ -26,6 +26,7 @@ PLANTED: dict[str, Sequence[Change]] = {
     "leftover_gradient": LEFTOVER,
     "parameter_without_gradient": [
         statistic("zero_gradient_fraction", NAN, of=["layers.1.bias"]),
+        statistic("update_to_weight_ratio", 0.0, of=["layers.1.bias"]),
     ],
     "moved_without_gradient": [
         statistic("zero_gradient_fraction", 1.0, of=["layers.1.weight"], from_step=200)
@@ -65,6 +66,16 @@ NEAR: list[NearMiss] = [
             *PLANTED["parameter_without_gradient"],
             statistic("zero_gradient_fraction", 0.0, only=[3]),
         ],
+    ),
+    (
+        "parameter_without_gradient",
+        "it moves, so its gradient is unknown",
+        PLANTED["parameter_without_gradient"][:1],
+    ),
+    (
+        "no_gradient",
+        "unknown ones, whose norm is known",
+        [statistic("zero_gradient_fraction", NAN, from_step=100)],
     ),
     (
         "parameter_without_gradient",
