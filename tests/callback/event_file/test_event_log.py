@@ -197,7 +197,7 @@ def test_something_else_than_a_summary_writer_is_refused(writer: object) -> None
 def test_a_closed_summary_writer_is_refused(tmp_path: Path) -> None:
     writer = SummaryWriter(str(tmp_path))
     writer.close()
-    with pytest.raises(ValueError, match="closed already"):
+    with pytest.raises(ValueError, match="already closed"):
         EventLog(writer=writer)
 
 
