@@ -25,17 +25,18 @@ const BEGINNING = 0.05;
  * @param {ArrayLike<number>} chart.y NaN and infinity are gaps with a mark at the bottom
  * @param {Range} chart.range @param {string} chart.color
  * @param {boolean} [chart.log] logarithmic values
+ * @param {boolean} [chart.cut] whether the beginning may leave the strip, as the first losses may
  * @param {{x: number, text: string}[]} [chart.notes] labels beside the line, the most important first
  * @param {import('./evidence_marks.js').EvidenceMarks | null} [chart.evidence] evidence of the open finding
  * @returns {void}
  */
-export function drawContextStrip(canvas, { x, y, range, color, log = false, notes = [], evidence = null }) {
+export function drawContextStrip(canvas, { x, y, range, color, log = false, cut = false, notes = [], evidence = null }) {
   const { context, width, height } = prepareCanvas(canvas);
   const values = log ? Float64Array.from(y, (value) => (value > 0 ? Math.log10(value) : NaN)) : y;
   const points = thinToPixels(x, values, range, width);
   const toValue = (/** @type {number} */ value) => (log ? Math.log10(value) : value);
   const limit = evidence?.threshold ?? null;
-  const domain = _including(stripDomain(points, width, !log && range.from <= x[0]), limit && toValue(limit.value));
+  const domain = _including(stripDomain(points, width, cut && range.from <= x[0]), limit && toValue(limit.value));
   if (evidence) drawEvidenceSteps(context, { left: 0, top: 0, width, height }, range, evidence.steps);
   if (!domain) return;
   const toY = (/** @type {number} */ value) =>
@@ -131,6 +132,11 @@ function _extremes(y, start, end) {
     }
   }
   return [...new Set([start, low, high, gap, end - 1])].filter((i) => i >= 0).sort((a, b) => a - b);
+}
+
+/** Whether a series is a loss, whose first values would make all others look the same. @param {string} name */
+export function isLoss(name) {
+  return /loss/i.test(name) && !/scale/i.test(name);
 }
 
 /**

@@ -31,6 +31,7 @@ import { linearScale, logScale } from './scales.js';
  * @property {Float64Array} x ascending axis positions; lines may have different ones
  * @property {ArrayLike<number>} y what is drawn; NaN is a gap
  * @property {ArrayLike<number>} [raw] drawn faintly under it, when y is smoothed
+ * @property {ReadonlySet<number>} [unknown] where there is no value, which is a gap without a mark
  * @property {{x: Float64Array, y: ArrayLike<number>}[]} [between] stretches of single steps between those of x,
  *   drawn unsmoothed, to keep spikes visible
  * @property {{x: number, y: number, text: string}[]} [peaks] peaks in them, with a dot and a word each
@@ -309,13 +310,13 @@ export function freePlace(area, { width, height }, tops, lines) {
 }
 
 /** @param {Context} context @param {PlotArea} area @param {Line} line @param {LineChart} chart */
-function _drawMissing(context, area, { x, y, raw, color }, { range, scale, infinityIsUsual }) {
+function _drawMissing(context, area, { x, y, raw, color, unknown }, { range, scale, infinityIsUsual }) {
   const values = raw ?? y;
   const bottom = area.top + area.height;
   const drawn = new Set();
   for (let i = 0; i < x.length; i++) {
     const value = values[i];
-    if (_drawable(value, scale) || x[i] < range.from || x[i] > range.to) continue;
+    if (_drawable(value, scale) || x[i] < range.from || x[i] > range.to || unknown?.has(i)) continue;
     if (infinityIsUsual && value === Infinity) continue;
     const pixel = Math.round(xToPixel(area, range, x[i]));
     const finite = Number.isFinite(value);

@@ -1,6 +1,6 @@
 // @ts-check
 /** The tab's charts as figures to save: with a title, a legend and the labels that the page shows beside them. */
-import { drawContextStrip } from '../chart/context_strip.js';
+import { drawContextStrip, isLoss } from '../chart/context_strip.js';
 import { cssColor, drawStepAxis, FONT, prepareCanvas } from '../chart/frame.js';
 import { formatInteger } from '../chart/format.js';
 import { drawLineChart } from '../chart/line_chart.js';
@@ -159,6 +159,7 @@ function _stripParts({ name, label, x, y: values }, y, view) {
           range: view.range,
           color: view.color,
           log: isNorm,
+          cut: isLoss(name),
           notes: isNorm ? jumpNotes(view) : [],
         }),
     },

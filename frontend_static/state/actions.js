@@ -305,8 +305,8 @@ function _pageActions({ get, set }) {
     showHelp: (shown) => set({ dialog: shown ? 'help' : null }),
     /** @param {boolean} settings */
     showSettings: (settings) => set({ settings }),
-    /** @param {boolean} optimizer */
-    showOptimizer: (optimizer) => set({ optimizer }),
+    /** Shows the settings over time, a card that lists would hide. @param {boolean} optimizer */
+    showOptimizer: (optimizer) => set(optimizer ? { optimizer, all: false, compare: false, ...visit(get()) } : { optimizer }),
     /** Lets a card fill the tab, or returns it to its place. @param {string} card */
     toggleFull: (card) => set({ full: get().full === card ? null : card }),
 

@@ -124,7 +124,7 @@ def test_the_command_names_the_faults(tmp_path: Path, capsys: pytest.CaptureFixt
 
     folder = tmp_path / "new"
     assert cli.main(["demo", str(folder), named[0][0], "no_such_fault"]) == 2
-    assert "no fault is called no_such_fault" in capsys.readouterr().err
+    assert "unknown fault no_such_fault" in capsys.readouterr().err
     assert not folder.exists()
 
 

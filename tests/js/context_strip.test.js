@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { stripDomain, thinToPixels } from '../../frontend_static/chart/context_strip.js';
+import { isLoss, stripDomain, thinToPixels } from '../../frontend_static/chart/context_strip.js';
 
 const steps = (/** @type {number} */ n) => Float64Array.from({ length: n }, (_, i) => i);
 
@@ -41,4 +41,8 @@ test('the first losses may leave the strip, a later spike never does', () => {
   assert.deepEqual(stripDomain({ x, y }, 200, true), { low: 1, high: 50 });
   assert.deepEqual(stripDomain({ x, y }, 200, false), { low: 1, high: 1000 });
   assert.deepEqual(stripDomain({ x: [1], y: [NaN] }, 200, true), null);
+});
+
+test('only the beginning of a loss may leave the strip', () => {
+  assert.deepEqual(['loss', 'Loss/train', 'lr', 'loss_scale', 'gradient_norm'].map(isLoss), [true, true, false, false, false]);
 });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 
 import { envelopeOf, freePlace, isCrowded, lineScale } from '../../frontend_static/chart/line_chart.js';
+import { unknownAmong } from '../../frontend_static/view/parameter/line_charts.js';
 
 /**
  * @param {number[]} x
@@ -65,4 +66,13 @@ test('a label lies where no line runs, even between two points, and nowhere if t
   assert.deepEqual(label({ x: [75, 106], y: [0, 60] }), { left: 50, top: 50 });
   assert.deepEqual(label({ x: [0, 53, 106], y: [55, NaN, 55] }), { left: 80, top: 50 });
   assert.equal(label({ x: [0, 106], y: [55, 55] }, { x: [0, 106], y: [15, 15] }), null);
+});
+
+test('an unknown value is told from one that is not finite by the count of these', () => {
+  const statistic = /** @type {any} */ ({ name: 'gradient_rms' });
+  const raw = Float32Array.of(1, NaN, NaN, Infinity);
+  const series = /** @type {any} */ ({ statistics: { nonfinite_count: Float32Array.of(0, 0, 3, 0) } });
+  assert.deepEqual([...unknownAmong(raw, statistic, series)], [1]);
+  assert.deepEqual([...unknownAmong(raw, statistic, /** @type {any} */ ({ statistics: {} }))], []);
+  assert.deepEqual([...unknownAmong(raw, /** @type {any} */ ({ name: 'nonfinite_count' }), series)], []);
 });

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { firstSentence } from '../../frontend_static/view/run/all_findings.js';
 import { piecesOf } from '../../frontend_static/view/run/pieces.js';
 import { describeState, isIll, listedRuns, orderedRuns } from '../../frontend_static/view/run/run_list.js';
 
@@ -33,14 +32,6 @@ test('a state is said in words', () => {
   assert.equal(describeState(state), '1 error, 2 warnings');
   assert.equal(describeState({ ...state, first: 'Dead units' }), '1 error, 2 warnings: Dead units');
   assert.equal(describeState(stateOf('x', 0, 0, 1)[1]), '1 question');
-});
-
-test('the first remedy is the first sentence', () => {
-  assert.equal(firstSentence('Try lr 1.5e-3 with torch.nn. Else clip.'), 'Try lr 1.5e-3 with torch.nn.');
-  assert.equal(firstSentence('Why? Because.'), 'Why?');
-  assert.equal(firstSentence('把 lr 降到 1e-3。再试。'), '把 lr 降到 1e-3。');
-  assert.equal(firstSentence('no full stop'), 'no full stop');
-  assert.equal(firstSentence(''), '');
 });
 
 test('leaving out healthy runs leaves the one that is shown', () => {

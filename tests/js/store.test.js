@@ -305,3 +305,13 @@ test('preferences last from visit to visit; what is damaged is ignored', () => {
     assert.deepEqual(readPreferences(storage), {}, damaged);
   }
 });
+
+test('settings over time leave the lists that would hide them', () => {
+  const store = createStore({ ...initialState(), all: true });
+  const actions = createActions(store, /** @type {any} */ ({}));
+  actions.showOptimizer(true);
+  assert.deepEqual([store.get().optimizer, store.get().all, store.get().compare], [true, false, false]);
+  actions.showComparison(true);
+  actions.showOptimizer(false);
+  assert.equal(store.get().compare, true);
+});

@@ -1,6 +1,6 @@
 // @ts-check
 /** The rows of the overview: module tree, heat map with its strips and axis, and the numbers at the step. */
-import { drawContextStrip } from '../../chart/context_strip.js';
+import { drawContextStrip, isLoss } from '../../chart/context_strip.js';
 import { spanOf } from '../../chart/evidence_marks.js';
 import { drawOverview } from '../../chart/heatmap.js';
 import { MARK_REACH, marksOfRows } from '../../chart/heatmap_marks.js';
@@ -240,6 +240,7 @@ function Strips({ view, strips, heights, width, notes }) {
             range,
             color: view.color,
             log: strip.name === 'gradient_norm',
+            cut: isLoss(strip.name),
             notes: strip.name === 'gradient_norm' ? notes : [],
             evidence: evidence && isAbout(strip, evidence) ? marks : null,
           })}

@@ -17,8 +17,10 @@ import { undefinedStatistics } from './step_table.js';
  * @typedef {import('../../types.d.ts').StatisticInfo} StatisticInfo
  * @typedef {import('../../chart/line_chart.js').Line} Line
  *
- * @typedef {RunSeries & {raw: Float32Array, y: ArrayLike<number>} & {steps?: Line['between'], peaks?: Line['peaks']}} Drawn
+ * @typedef {RunSeries & {raw: Float32Array, y: ArrayLike<number>, unknown: Set<number>} & {steps?: Line['between'], peaks?: Line['peaks']}} Drawn
  */
+
+const NONFINITE = 'nonfinite_count';
 
 /**
  * Those of the wanted statistics that exist; if none of them does, the first that does.
@@ -83,8 +85,22 @@ export function drawnOf(statistic, state, runs) {
     const missing = undefinedStatistics(entry.run, entry.series?.parameter ?? '').names;
     if (!raw || missing.includes(statistic.name)) return [];
     const y = isSmoothed(statistic, state) ? smooth(raw, state.smoothing, onLog) : raw;
-    return [{ ...entry, raw, y, ...(statistic.name === GRADIENT_STATISTIC && stepsBetween(entry)) }];
+    const unknown = unknownAmong(raw, statistic, entry.series);
+    return [{ ...entry, raw, y, unknown, ...(statistic.name === GRADIENT_STATISTIC && stepsBetween(entry)) }];
   });
+}
+
+/**
+ * Where a value is unknown, as without a gradient. It is stored as NaN, like a value that is not finite, but then the
+ * parameter has numbers that are not.
+ * @param {Float32Array} raw @param {StatisticInfo} statistic @param {RunSeries['series']} series
+ * @returns {Set<number>}
+ */
+export function unknownAmong(raw, statistic, series) {
+  const counts = statistic.name === NONFINITE ? undefined : series?.statistics[NONFINITE];
+  const unknown = new Set();
+  if (counts) for (let i = 0; i < raw.length; i++) if (Number.isNaN(raw[i]) && counts[i] === 0) unknown.add(i);
+  return unknown;
 }
 
 /**
@@ -117,13 +133,14 @@ export function chartOf(statistic, state, view, drawn, parameter) {
     title: statistic.label,
     axisKind: view.axis,
     range: view.range,
-    lines: drawn.map(({ run, color, dash, xs, raw, y, steps, peaks }) => ({
+    lines: drawn.map(({ run, color, dash, xs, raw, y, unknown, steps, peaks }) => ({
       label: run.name,
       color,
       dash,
       x: xs,
       y,
       raw: y === raw ? undefined : raw,
+      unknown,
       between: steps,
       peaks,
     })),

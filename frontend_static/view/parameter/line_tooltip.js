@@ -17,7 +17,7 @@ import { isSmoothed } from './line_charts.js';
  * @typedef {import('../../chart/scales.js').Scale} Scale
  * @typedef {import('./line_charts.js').Drawn} Drawn
  *
- * @typedef {{run: string, color: string, smoothed: number, value: number, x: number, step: number, wall: number, start: number, distance: number}} TipRow
+ * @typedef {{run: string, color: string, smoothed: number, value: number, x: number, step: number, wall: number, start: number, distance: number, isKnown: boolean}} TipRow
  * @typedef {{pointer: {x: number, y: number}, rows: TipRow[], more: number}} LineTip
  */
 
@@ -33,7 +33,7 @@ const TIP_RUN = 170;
  */
 export function tipAt(event, x, { drawn, area, scale, state, view, box }) {
   const y = event.clientY - /** @type {HTMLElement} */ (box).getBoundingClientRect().top;
-  const rows = drawn.flatMap(({ run, color, series, xs, raw, y: smoothed, start, steps, between }) => {
+  const rows = drawn.flatMap(({ run, color, series, xs, raw, y: smoothed, unknown, start, steps, between }) => {
     if (!series || !xs.length || x < xs[0] - 1e-9 || xs[xs.length - 1] < view.range.from) return [];
     const i = nearestIndex(xs, x);
     if (steps?.length && between) {
@@ -51,6 +51,7 @@ export function tipAt(event, x, { drawn, area, scale, state, view, box }) {
             wall: between.norms.wall_time[j],
             start,
             distance: Math.abs(yToPixel(area, scale, value) - y),
+            isKnown: true,
           },
         ];
     }
@@ -65,6 +66,7 @@ export function tipAt(event, x, { drawn, area, scale, state, view, box }) {
         wall: series.wall_time[i],
         start,
         distance: Math.abs(yToPixel(area, scale, smoothed[i]) - y),
+        isKnown: !unknown.has(i),
       },
     ];
   });
@@ -102,8 +104,8 @@ export function LineTooltip({ register, statistic, state }) {
           (row, i) => html`<tr key=${row.run} class=${nearest && i === 0 ? 'nearest' : ''}>
             <td><i style="background:${row.color}"></i></td>
             <td><bdi>${row.run}</bdi></td>
-            ${smoothed && html`<td>${formatStatistic(statistic, row.smoothed)}</td>`}
-            <td>${formatStatistic(statistic, row.value)}</td>
+            ${smoothed && html`<td>${row.isKnown ? formatStatistic(statistic, row.smoothed) : ''}</td>`}
+            <td>${row.isKnown ? formatStatistic(statistic, row.value) : t('no value')}</td>
             <td>${formatInteger(row.step)}</td>
             <td>${formatAxis(row.wall, 'wall')}</td>
             <td>${formatAxis(row.wall - row.start, 'relative')}</td>

@@ -69,7 +69,7 @@ function Table({ app, state, summary, findings }) {
       <thead>
         <tr>
           <th scope="col">${t('Run')}</th><th scope="col">${t('Finding')}</th><th scope="col">${t('Where')}</th>
-          <th scope="col">${t('When')}</th><th scope="col">${t('What to try first')}</th>
+          <th scope="col">${t('When')}</th><th scope="col">${t('What to try')}</th>
         </tr>
       </thead>
       <tbody>
@@ -83,7 +83,7 @@ function Table({ app, state, summary, findings }) {
             </td>
             <td class="where" title=${parameters.join('\n')}>${inPieces(namesOf(parameters), LONG_NAME)}</td>
             <td class="since">${whenOf(from, to)}</td>
-            <td class="advice">${firstSentence(advice)}</td>
+            <td class="advice">${advice}</td>
           </tr>`;
         })}
       </tbody>
@@ -95,12 +95,6 @@ function Table({ app, state, summary, findings }) {
 function _open(event, app, finding) {
   event.stopPropagation(); // the row would do it once more
   app.actions.selectFinding(finding);
-}
-
-/** What to try first, of all that may be tried. @param {string} advice */
-export function firstSentence(advice) {
-  // A full stop within a number or a name (1.5, torch.nn) is followed by no space.
-  return /^.*?(?:[.!?](?=\s)|[。！？]|$)/s.exec(advice)?.[0] ?? '';
 }
 
 /**

@@ -82,7 +82,10 @@ EPS_DOMINATES = Rule(
         share=percent(e.value),
     ),
     advice=_eps_advice,
-    reference="Wortsman et al. 2023, Small-scale proxies for large-scale Transformer instabilities",
+    reference=(
+        "Wortsman et al. 2023, Small-scale proxies for large-scale Transformer training "
+        "instabilities"
+    ),
     explains=("eps_influences", *_EPS_EXPLAINS),
     once=True,
     uses=("zero_second_moment_fraction", "exp_avg_sq_root"),
