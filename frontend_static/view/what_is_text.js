@@ -76,7 +76,7 @@ export function textsOf(topic, detail) {
     runs_compared: () => [
       t('One column per run, the lowest loss first. Click the name of a row to sort by it. Grey: the same as in the best run. Only what the callback records is compared: not the batch size, the data or the model code.'),
       t('A run is better if its loss is lower by more than the noise of the loss and by more than seeds usually make. Add runs that differ only in their seed, and their spread is used instead.'),
-      t('Runs part in a statistic at the first step from which its values in a tensor differ by more than they vary from record to record. Click one to see both runs there.'),
+      t('Runs differ in a statistic from the first step on at which its values in a tensor differ by more than they vary from record to record. Click one to see both runs there.'),
       t('A sweep is three or more values of one setting. If the best one is the smallest or largest that was tried, the optimum may lie beyond it.'),
     ],
     quantity: () => [
@@ -95,7 +95,7 @@ export function textsOf(topic, detail) {
       t('Click one to jump to the steps, tensors and statistic behind it; “Why?” has the condition, the numbers and the source.'),
     ],
     runs: () => [
-      t('Click a run to show it. The box chooses which runs are drawn in comparisons; its colour is that of the run’s lines. The flag makes a run the reference that others are compared with.'),
+      t('Click a run to show it. The box chooses which runs are drawn in comparisons, at first eight of them; its colour is that of the run’s lines. The flag makes a run the reference that others are compared with.'),
       t('Symbols and numbers: the worst severity found in the run, and how many findings of each. A jagged line: the gradient norm jumped, or was NaN or infinite.'),
     ],
     optimizer: () => [
