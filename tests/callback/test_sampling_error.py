@@ -96,7 +96,7 @@ OPTIMIZERS: Mapping[str, Callable[[list[nn.Parameter]], Optimizer]] = {
     "AdamW": lambda p: AdamW(p, lr=1e-3, weight_decay=0.1),
     "RMSprop": lambda p: RMSprop(p, lr=1e-3),
 }
-# Each kind with two optimizers, each optimizer with every other kind or so: all take too long.
+# Each kind with two of the optimizers: all pairs take too long.
 PAIRS = [
     (kind, [*OPTIMIZERS][(i + j) % len(OPTIMIZERS)]) for i, kind in enumerate(KINDS) for j in (0, 2)
 ]

@@ -171,7 +171,9 @@ def test_several_optimizers_need_several_callbacks(tmp_path: Path, kind: Any) ->
         wrapped = Container(*both)
     if kind is AccelerateLike:
         wrapped = AccelerateLike(wrapped)
-    with pytest.raises(TypeError, match=r"of 2 optimizers: give each of them its own AdamDebugCallback"):
+    with pytest.raises(
+        TypeError, match=r"of 2 optimizers: give each of them its own AdamDebugCallback"
+    ):
         watch(model, wrapped, tmp_path)
 
 
